@@ -1,0 +1,72 @@
+/**
+ * A Storage keeps bytes under keys. It knows nothing of Nix.
+ *
+ * Laws, which one suite proves for every backend (test/storage/conformance.ts):
+ * put is all or nothing to every reader · what was put is found · the absent is `undefined`, never
+ * an error · deleting twice is fine · list gives each key under the prefix once, in any order · a
+ * key is relative, `/`-separated, and cannot climb out · publish shows its entries in their order,
+ * and none before all that was put earlier is safe.
+ */
+import type { Bytes } from '../bytes.ts';
+import { GranaryError } from '../errors.ts';
+
+/** What lies under a key, without its bytes. */
+export interface Stat {
+  /** bytes */
+  readonly size: number;
+  readonly modified?: Date;
+}
+
+/** Part of a value: `length` bytes from `start`. */
+export interface Span {
+  readonly start: number;
+  readonly length: number;
+}
+
+/** Something to put. It may be opened again, so a put may be tried again. */
+export interface Body {
+  /** bytes */
+  readonly size: number;
+  /** A temporary file, made under a name from `spool`, that holds the bytes: put may move it away. */
+  readonly spool?: string;
+  open(): Bytes;
+}
+
+export interface Entry {
+  readonly key: string;
+  readonly body: Body;
+}
+
+export interface Storage {
+  /** As messages name it. */
+  readonly url: string;
+  head(key: string): Promise<Stat | undefined>;
+  get(key: string, span?: Span): Promise<{ size: number; bytes: Bytes } | undefined>;
+  put(key: string, body: Body): Promise<void>;
+  /** Puts these in this order, after making sure that no crash can lose what was put before. */
+  publish(entries: readonly Entry[]): Promise<void>;
+  delete?(key: string): Promise<void>;
+  list?(prefix: string): AsyncIterable<Stat & { readonly key: string }>;
+  /** A free file name from which put can take a file without copying it; `near` is any key. */
+  spool?(near: string): string;
+  /** Removes what dead writers left half-written; gives how many files that were. */
+  sweep?(): Promise<number>;
+  /** Bytes that can still be put, where that is known. */
+  free?(): Promise<number>;
+}
+
+/** A body that lies in memory. */
+export function bodyOf(content: Uint8Array | string): Body {
+  const bytes = typeof content === 'string' ? Buffer.from(content, 'latin1') : content;
+  return { size: bytes.length, open: () => [bytes] };
+}
+
+/** Refuses a key that is empty, absolute, or climbs. */
+export function checkKey(key: string): string {
+  const sound =
+    key !== '' && !key.includes('\0') && key.split('/').every(part => !/^\.{0,2}$/.test(part));
+  if (sound) return key;
+  throw new GranaryError('malformed', `Cannot use "${key}" as a key: it is not a plain relative path`, {
+    key,
+  });
+}

@@ -1,0 +1,75 @@
+/**
+ * Nix's own database (`<state>/db/db.sqlite`), read-only, and never a stale answer.
+ *
+ * The database is in write-ahead-log mode, in which a plain reader wants to write beside it. So:
+ * - a `-wal` file is there (a writer is alive, or was killed): a plain read-only open. `immutable`
+ *   would miss the rows in the log.
+ * - there is none: `immutable`, which touches nothing; afterwards no `-wal` may have come and the
+ *   file's size, time and change counter must be the same, or the answer is thrown away.
+ * This holds for root too: a plain open as root would leave files of root's in a user's store.
+ * In any other journal mode a plain read-only open is right for everybody.
+ */
+import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { setTimeout } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { GranaryError } from '../errors.ts';
+
+const tries = 8;
+
+/**
+ * What `query` finds in the database. It may be called again, so it must have no effects.
+ *
+ * @throws GranaryError `absent` when there is no database, `unavailable` when it cannot be read or
+ * does not hold still
+ */
+export async function readDatabase<T>(file: string, query: (sql: DatabaseSync) => T): Promise<T> {
+  let cause: unknown;
+  for (let attempt = 0; attempt < tries; attempt++) {
+    if (attempt > 0) await setTimeout(20 * 2 ** attempt);
+    try {
+      const before = stampOf(file);
+      const immutable = before.writeAheadLog && !existsSync(`${file}-wal`);
+      const answer = ask(file, immutable, query);
+      if (!immutable) return answer;
+      if (!existsSync(`${file}-wal`) && stampOf(file).text === before.text) return answer;
+    } catch (error) {
+      if (error instanceof GranaryError) throw error;
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT' || code === 'ENOTDIR')
+        throw new GranaryError('absent', `Cannot find a Nix database at ${file}`, { file }, error);
+      if (code === 'EACCES') throw unreadable(file, 'you may not read it', error);
+      cause = error; // most often a writer that came or went between two of our steps
+    }
+  }
+  if (cause) throw unreadable(file, (cause as Error).message, cause);
+  throw unreadable(file, 'it changed each time that it was read; try again when Nix is less busy');
+}
+
+function ask<T>(file: string, immutable: boolean, query: (sql: DatabaseSync) => T): T {
+  const url = pathToFileURL(file);
+  if (immutable) url.searchParams.set('immutable', '1');
+  const sql = new DatabaseSync(url, { readOnly: true, timeout: 1000 });
+  try {
+    return query(sql);
+  } finally {
+    sql.close();
+  }
+}
+
+/** What changes whenever the database file does: size, time, and SQLite's own change counter. */
+function stampOf(file: string): { text: string; writeAheadLog: boolean } {
+  const { size, mtimeNs, ino } = statSync(file, { bigint: true });
+  const fd = openSync(file, 'r');
+  try {
+    const header = Buffer.alloc(100);
+    readSync(fd, header, 0, header.length, 0);
+    const counters = header.subarray(24, 28).toString('hex') + header.subarray(92, 96).toString('hex');
+    return { text: `${ino} ${size} ${mtimeNs} ${counters}`, writeAheadLog: header[18] === 2 };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+const unreadable = (file: string, why: string, cause?: unknown): GranaryError =>
+  new GranaryError('unavailable', `Cannot read the Nix database ${file}: ${why}`, { file }, cause);

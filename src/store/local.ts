@@ -1,0 +1,110 @@
+/** A Nix store on this machine: infos from Nix's database, content from the file system. */
+import { join } from 'node:path';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { latin1 } from '../bytes.ts';
+import { parseContentAddress } from '../format/content-address.ts';
+import { parseHash } from '../format/hash.ts';
+import type { PathInfo } from '../format/path-info.ts';
+import { parseSignature } from '../format/signature.ts';
+import { baseName, parseStorePath, type StoreDir, type StorePath } from '../format/store-path.ts';
+import { readDatabase } from './database.ts';
+import { pathWithin } from './roots.ts';
+import type { Store } from './store.ts';
+
+/** Where a local store has its parts. */
+export interface LocalPlaces {
+  readonly storeDir: StoreDir;
+  /** The directory that really holds the files: another than storeDir in a chroot store. */
+  readonly real: string;
+  /** Nix's state directory, in which `db/db.sqlite` lies. */
+  readonly state: string;
+  /** The chroot store's root, if it is one. */
+  readonly root?: string;
+}
+
+export function localStore(places: LocalPlaces): Store {
+  const { storeDir, real, state } = places;
+  const file = join(state, 'db/db.sqlite');
+  const realLatin1 = latin1(Buffer.from(real));
+  const closure = (roots: readonly StorePath[]): Promise<ReadonlyMap<StorePath, PathInfo>> =>
+    readDatabase(file, sql => closureIn(sql, roots, storeDir));
+  return {
+    url: places.root === undefined ? real : `local?root=${places.root}`,
+    storeDir,
+    closure,
+    info: path => readDatabase(file, sql => infoIn(sql, path, storeDir)),
+    tree: path => `${realLatin1}/${baseName(path)}`,
+    pathOf: name => pathWithin(name, real, storeDir) ?? pathWithin(name, storeDir, storeDir),
+  };
+}
+
+interface Row {
+  readonly id: number;
+  readonly path: string;
+  readonly hash: string;
+  readonly narSize: number | null;
+  readonly deriver: string | null;
+  readonly sigs: string | null;
+  readonly ca: string | null;
+}
+
+const columns = 'id, path, hash, narSize, deriver, sigs, ca';
+
+const reachable = `WITH RECURSIVE closure(id) AS (
+  SELECT id FROM ValidPaths WHERE path IN (SELECT value FROM json_each(?))
+  UNION SELECT reference FROM Refs JOIN closure ON referrer = closure.id)`;
+
+function closureIn(
+  sql: DatabaseSync,
+  roots: readonly StorePath[],
+  storeDir: StoreDir,
+): Map<StorePath, PathInfo> {
+  const wanted = JSON.stringify(roots);
+  const rows = sql
+    .prepare(`${reachable} SELECT ${columns} FROM closure JOIN ValidPaths USING (id)`)
+    .all(wanted) as unknown as Row[];
+  const paths = new Map(rows.map(row => [row.id, parseStorePath(row.path, storeDir)]));
+  const references = new Map<number, StorePath[]>(rows.map(row => [row.id, []]));
+  const edges: StatementSync = sql.prepare(
+    `${reachable} SELECT referrer, reference FROM closure JOIN Refs ON referrer = closure.id`,
+  );
+  for (const edge of edges.iterate(wanted)) {
+    const { referrer, reference } = edge as unknown as { referrer: number; reference: number };
+    references.get(referrer)!.push(paths.get(reference)!);
+  }
+  return new Map(
+    rows.map(row => {
+      const path = paths.get(row.id)!;
+      return [path, infoFrom(row, path, references.get(row.id)!.sort(), storeDir)];
+    }),
+  );
+}
+
+function infoIn(sql: DatabaseSync, path: StorePath, storeDir: StoreDir): PathInfo | undefined {
+  const row = sql.prepare(`SELECT ${columns} FROM ValidPaths WHERE path = ?`).get(path) as
+    | Row
+    | undefined;
+  if (!row) return undefined;
+  const references = sql
+    .prepare('SELECT path FROM Refs JOIN ValidPaths ON reference = id WHERE referrer = ?')
+    .all(row.id) as { path: string }[];
+  const parsed = references.map(reference => parseStorePath(reference.path, storeDir));
+  return infoFrom(row, path, parsed.sort(), storeDir);
+}
+
+function infoFrom(
+  row: Row,
+  path: StorePath,
+  references: readonly StorePath[],
+  storeDir: StoreDir,
+): PathInfo {
+  return {
+    path,
+    narHash: parseHash(row.hash, 'hash'),
+    narSize: row.narSize ?? 0,
+    references,
+    ...(row.deriver ? { deriver: parseStorePath(row.deriver, storeDir) } : {}),
+    ...(row.ca ? { ca: parseContentAddress(row.ca) } : {}),
+    signatures: (row.sigs ?? '').split(' ').filter(Boolean).map(parseSignature),
+  };
+}

@@ -1,0 +1,62 @@
+/** From what a person types to a store path: a store path, a file inside one, a link to one. */
+import { lstatSync, readlinkSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { GranaryError } from '../errors.ts';
+import { parseStorePath, type StoreDir, type StorePath } from '../format/store-path.ts';
+import type { Store } from './store.ts';
+
+const maxLinks = 40;
+
+/**
+ * The store path that `text` means.
+ *
+ * @throws GranaryError `usage` when it neither is nor leads to a path of this store
+ */
+export function resolveRoot(text: string, store: Store): StorePath {
+  const found = store.pathOf(resolve(text)) ?? followLinks(text, store);
+  if (found) return found;
+  if (text.includes('#'))
+    throw new GranaryError(
+      'usage',
+      `Cannot use "${text}" as a root: it is a flake reference, not a store path; write "$(nix build --no-link --print-out-paths '${text}')"`,
+    );
+  throw new GranaryError(
+    'usage',
+    `Cannot use "${text}" as a root: it neither is a path in ${store.storeDir} nor leads to one (asked: ${store.url})`,
+  );
+}
+
+/** The store path in `real` that `file` lies in, spelled with `storeDir`; names only, no disk. */
+export function pathWithin(file: string, real: string, storeDir: StoreDir): StorePath | undefined {
+  if (!file.startsWith(`${real}/`)) return undefined;
+  const [name] = file.slice(real.length + 1).split('/', 1);
+  try {
+    return parseStorePath(`${storeDir}/${name}`, storeDir);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Walks the path link by link, asking after each whether we are in the store by now. */
+function followLinks(text: string, store: Store): StorePath | undefined {
+  let rest = resolve(text).split('/').filter(Boolean);
+  let at = '/';
+  let links = 0;
+  while (rest.length > 0) {
+    const next = join(at, rest[0]!);
+    rest = rest.slice(1);
+    const stat = lstatSync(next, { throwIfNoEntry: false });
+    if (!stat) return undefined;
+    if (!stat.isSymbolicLink()) {
+      at = next;
+      continue;
+    }
+    if (++links > maxLinks) return undefined;
+    const target = join(resolve(at, readlinkSync(next)), ...rest);
+    const found = store.pathOf(target);
+    if (found) return found;
+    rest = target.split('/').filter(Boolean);
+    at = '/';
+  }
+  return undefined;
+}

@@ -1,0 +1,17 @@
+/** A Store knows store paths and gives their bytes. Where they come from is its own affair. */
+import type { PathInfo } from '../format/path-info.ts';
+import type { StoreDir, StorePath } from '../format/store-path.ts';
+
+export interface Store {
+  /** As messages name it. */
+  readonly url: string;
+  /** The directory that its store paths begin with, wherever their files really lie. */
+  readonly storeDir: StoreDir;
+  info(path: StorePath): Promise<PathInfo | undefined>;
+  /** The infos of these paths and of all that they refer to; what the store lacks is left out. */
+  closure?(roots: readonly StorePath[]): Promise<ReadonlyMap<StorePath, PathInfo>>;
+  /** The file, folder or link on this machine that is the path's content, in latin-1. */
+  tree(path: StorePath): string;
+  /** The store path that a file name on this machine belongs to, if it lies in this store. */
+  pathOf(file: string): StorePath | undefined;
+}
