@@ -90,3 +90,16 @@ export const tokens = {
   node: fuse('node'),
   close: fuse(')'),
 } as const;
+
+/** The word of a token that byte `at` of it belongs to, and where that begins. */
+export function wordAt(
+  token: Buffer,
+  at: number,
+): { readonly start: number; readonly word: string } {
+  for (let start = 0; ; ) {
+    const length = token.readUInt32LE(start);
+    const next = start + stringSize(length);
+    if (at < next) return { start, word: token.toString('latin1', start + 8, start + 8 + length) };
+    start = next;
+  }
+}

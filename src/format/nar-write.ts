@@ -8,9 +8,9 @@ import { GranaryError } from '../errors.ts';
 import {
   isNarName,
   isNarTarget,
+  limits,
   type NarEvent,
   type NarFile,
-  limits,
   padding,
   stringSize,
   tokens,
@@ -34,7 +34,12 @@ export function* writeNar(events: Iterable<UnplacedEvent>): Generator<Uint8Array
   let fileSize = 0;
 
   const refuse = (what: string): GranaryError => {
-    const path = readable(directories.map(directory => directory.name).join('/'));
+    const path = readable(
+      directories
+        .slice(1)
+        .map(directory => directory.name)
+        .join('/'),
+    );
     return new GranaryError('malformed', `Cannot write NAR: ${what} in "${path}"`, { path });
   };
 

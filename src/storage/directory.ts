@@ -20,7 +20,6 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   readlinkSync,
   readSync,
   renameSync,
@@ -35,7 +34,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { collect } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
-import { type Body, checkKey, type Entry, type Storage } from './storage.ts';
+import { type Body, checkKey, type Entry, type Storage, temporaryName } from './storage.ts';
 
 const { O_RDONLY, O_NONBLOCK } = constants;
 const smallBytes = 256 * 1024;
@@ -109,7 +108,12 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
           handedOn = true;
           return {
             size,
-            bytes: createReadStream('', { fd, start, end: start + size - 1, highWaterMark: 1 << 18 }),
+            bytes: createReadStream('', {
+              fd,
+              start,
+              end: start + size - 1,
+              highWaterMark: 1 << 18,
+            }),
           };
         } finally {
           if (!handedOn) closeSync(fd);
@@ -141,7 +145,9 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
     },
 
     async delete(key) {
-      await explained(`delete "${key}" in ${root}`, async () => rmSync(fileOf(key), { force: true }));
+      await explained(`delete "${key}" in ${root}`, async () =>
+        rmSync(fileOf(key), { force: true }),
+      );
     },
 
     async *list(prefix) {
@@ -189,11 +195,12 @@ const here = (() => {
 })();
 
 let temporaries = 0;
-const temporaryFor = (file: string): string => `${file}.tmp-${here}-${process.pid}-${temporaries++}`;
+const temporaryFor = (file: string): string =>
+  `${file}.tmp-${here}-${process.pid}-${temporaries++}`;
 
 /** Law 6: a temporary may be swept when its writer is gone, or when it is older than a day. */
 function isLeftOver(file: string): boolean {
-  const name = /\.tmp-(.+)-(\d+)-\d+$/.exec(file);
+  const name = temporaryName.exec(file);
   if (!name) return false;
   const [, host, pid] = name;
   if (host === here && Number(pid) !== process.pid && !isAlive(Number(pid))) return true;
@@ -224,10 +231,14 @@ async function writeNew(file: string, body: Body): Promise<void> {
     }
   }
   if (size !== body.size)
-    throw new GranaryError('corrupt', `Cannot write ${file}: the source has another size than it said`, {
-      expected: body.size,
-      actual: size,
-    });
+    throw new GranaryError(
+      'corrupt',
+      `Cannot write ${file}: the source has another size than it said`,
+      {
+        expected: body.size,
+        actual: size,
+      },
+    );
 }
 
 function readFully(fd: number, start: number, size: number): Buffer {
@@ -248,7 +259,8 @@ function* keysBelow(root: string, directory: string, prefix: string): Generator<
     const key = directory + entry.name;
     if (entry.isDirectory()) {
       const below = `${key}/`;
-      if (below.startsWith(prefix) || prefix.startsWith(below)) yield* keysBelow(root, below, prefix);
+      if (below.startsWith(prefix) || prefix.startsWith(below))
+        yield* keysBelow(root, below, prefix);
     } else if (key.startsWith(prefix)) yield key;
   }
 }
@@ -302,13 +314,21 @@ async function explained<T>(doing: string, action: () => Promise<T>): Promise<T>
     const { code } = error as NodeJS.ErrnoException;
     const why = code === undefined ? undefined : reasons[code];
     if (why) throw new GranaryError(why[0], `Cannot ${doing}: ${why[1]}`, { errno: code! }, error);
-    throw new GranaryError('unavailable', `Cannot ${doing}: ${(error as Error).message}`, {}, error);
+    throw new GranaryError(
+      'unavailable',
+      `Cannot ${doing}: ${(error as Error).message}`,
+      {},
+      error,
+    );
   }
 }
 
 const reasons: Readonly<Record<string, readonly ['usage' | 'unavailable', string]>> = {
   ENOSPC: ['unavailable', 'the disk is full; free some space and run the same command again'],
-  EDQUOT: ['unavailable', 'the disk quota is used up; free some space and run the same command again'],
+  EDQUOT: [
+    'unavailable',
+    'the disk quota is used up; free some space and run the same command again',
+  ],
   EROFS: ['usage', 'it is mounted read-only'],
   EACCES: ['usage', 'you may not write there'],
   EPERM: ['usage', 'you may not write there'],

@@ -66,7 +66,17 @@ export function checkKey(key: string): string {
   const sound =
     key !== '' && !key.includes('\0') && key.split('/').every(part => !/^\.{0,2}$/.test(part));
   if (sound) return key;
-  throw new GranaryError('malformed', `Cannot use "${key}" as a key: it is not a plain relative path`, {
-    key,
-  });
+  throw new GranaryError(
+    'malformed',
+    `Cannot use "${key}" as a key: it is not a plain relative path`,
+    {
+      key,
+    },
+  );
 }
+
+/** Whether a writer of ours left this half-written: `KEY.tmp-HOST-PID-N`. */
+export const isTemporaryKey = (key: string): boolean => temporaryName.test(key);
+
+/** HOST and PID of the writer of a temporary. */
+export const temporaryName = /\.tmp-([^/]+)-(\d+)-\d+$/;

@@ -64,7 +64,8 @@ function stampOf(file: string): { text: string; writeAheadLog: boolean } {
   try {
     const header = Buffer.alloc(100);
     readSync(fd, header, 0, header.length, 0);
-    const counters = header.subarray(24, 28).toString('hex') + header.subarray(92, 96).toString('hex');
+    const counters =
+      header.subarray(24, 28).toString('hex') + header.subarray(92, 96).toString('hex');
     return { text: `${ino} ${size} ${mtimeNs} ${counters}`, writeAheadLog: header[18] === 2 };
   } finally {
     closeSync(fd);

@@ -20,7 +20,14 @@ import {
 import { readable } from '../bytes.ts';
 import { type ErrorCode, GranaryError } from '../errors.ts';
 import type { ListingNode } from '../format/nar-listing.ts';
-import { limits, padding, stringSize, tokens, writeNumber, writeString } from '../format/nar-wire.ts';
+import {
+  limits,
+  padding,
+  stringSize,
+  tokens,
+  writeNumber,
+  writeString,
+} from '../format/nar-wire.ts';
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
@@ -136,7 +143,10 @@ class BlockWriter {
     for (let from = 0; from < bytes.length; ) {
       const room = this.#room();
       const count = Math.min(room, bytes.length - from);
-      this.#block.set(count === bytes.length ? bytes : bytes.subarray(from, from + count), this.#at);
+      this.#block.set(
+        count === bytes.length ? bytes : bytes.subarray(from, from + count),
+        this.#at,
+      );
       this.#at += count;
       from += count;
     }

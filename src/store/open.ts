@@ -67,11 +67,16 @@ function fromParameters(name: string, query: string, env: Environment): LocalPla
   const absolute = root === undefined ? undefined : resolve(root);
   const state =
     parameters.get('state') ??
-    (absolute === undefined ? (env.NIX_STATE_DIR ?? '/nix/var/nix') : join(absolute, 'nix/var/nix'));
+    (absolute === undefined
+      ? (env.NIX_STATE_DIR ?? '/nix/var/nix')
+      : join(absolute, 'nix/var/nix'));
   const real =
     parameters.get('real') ?? (absolute === undefined ? storeDir : join(absolute, 'nix/store'));
   if (absolute !== undefined && !statSync(absolute, { throwIfNoEntry: false })?.isDirectory())
-    throw new GranaryError('absent', `Cannot find the store "${name}": ${absolute} is no directory`);
+    throw new GranaryError(
+      'absent',
+      `Cannot find the store "${name}": ${absolute} is no directory`,
+    );
   return { storeDir, real, state, ...(absolute === undefined ? {} : { root: absolute }) };
 }
 

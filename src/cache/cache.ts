@@ -1,0 +1,130 @@
+/**
+ * A Cache is a Storage that speaks narinfo. What it promises (house law, each a test):
+ * a narinfo names only a file that is complete in storage, and every reference of a narinfo has a
+ * narinfo. Hence NARs are put first, and narinfos are published after them, references first.
+ */
+import { collect } from '../bytes.ts';
+import { GranaryError } from '../errors.ts';
+import { encodeBase32 } from '../format/base32.ts';
+import { type CacheInfo, parseCacheInfo, withCacheInfo } from '../format/cache-info.ts';
+import { digestOf, type Hash } from '../format/hash.ts';
+import {
+  type NarInfo,
+  narInfoKey,
+  type PackedNar,
+  parseNarInfo,
+  printNarInfo,
+} from '../format/narinfo.ts';
+import type { PathInfo } from '../format/path-info.ts';
+import { hashPart, type StoreDir, type StorePath } from '../format/store-path.ts';
+import { bodyOf, type Entry, isTemporaryKey, type Storage } from '../storage/storage.ts';
+import { codecFor, type WritableCompression } from './codec.ts';
+
+export const cacheInfoKey = 'nix-cache-info';
+
+/** A narinfo or nix-cache-info beyond this is no such file. Nix has no limit; memory has. */
+const metadataLimit = 64 << 20;
+
+/**
+ * Folders that some Nix, past or coming, makes on opening a `file://` cache, and so must be there
+ * already when the cache is mounted read-only. Their placeholder survives tools that drop empty
+ * folders or dot files.
+ */
+const folders = ['nar', 'log', 'realisations', 'build-trace-v2', 'debuginfo'];
+const placeholder =
+  'Keeps this folder in copies of the cache: Nix needs it when the cache is read-only.\n';
+
+/** What `nix-cache-info` should say; what is left out stays as it is. */
+export interface CacheInfoChanges {
+  readonly priority?: number;
+  readonly wantMassQuery?: boolean;
+}
+
+/** The file name of a NAR, from the hash of the compressed file. */
+export const narKey = (fileHash: Hash, compression: WritableCompression): string =>
+  `nar/${encodeBase32(digestOf(fileHash))}.nar${codecFor(compression).extension}`;
+
+export const listingKey = (path: StorePath): string => `${hashPart(path)}.ls`;
+
+/**
+ * The state of a storage that is to hold a cache for `storeDir`; writes nothing.
+ *
+ * @throws GranaryError `conflict` when it is a cache for another store directory, `usage` when it
+ * holds other things and no cache
+ */
+export async function inspectTarget(
+  storage: Storage,
+  storeDir: StoreDir,
+): Promise<CacheInfo | undefined> {
+  const text = await readText(storage, cacheInfoKey);
+  if (text !== undefined) {
+    const info = parseCacheInfo(text);
+    if (info.storeDir !== undefined && info.storeDir !== storeDir)
+      throw new GranaryError(
+        'conflict',
+        `Cannot put paths of ${storeDir} into ${storage.url}: it is a cache for ${info.storeDir}`,
+        { expected: storeDir, actual: info.storeDir },
+      );
+    return info;
+  }
+  let stranger: string | undefined;
+  for await (const { key } of storage.list?.('') ?? []) {
+    if (/^[^/]+\.narinfo$/.test(key)) return undefined;
+    if (!isTemporaryKey(key)) stranger ??= key;
+  }
+  if (stranger === undefined) return undefined;
+  throw new GranaryError(
+    'usage',
+    `Cannot make a cache in ${storage.url}: it holds other things (such as "${stranger}") and no cache; name a new or empty folder`,
+  );
+}
+
+/** Writes `nix-cache-info` and the folders with their placeholders, where they are not yet right. */
+export async function prepareCache(
+  storage: Storage,
+  storeDir: StoreDir,
+  changes: CacheInfoChanges,
+): Promise<void> {
+  const old = await readText(storage, cacheInfoKey);
+  const text = withCacheInfo(old, { storeDir, ...changes });
+  if (text !== old) await storage.put(cacheInfoKey, bodyOf(text)); // first: it says whose folder this is
+  for (const folder of folders) {
+    const key = `${folder}/KEEP`;
+    if (!(await storage.head(key))) await storage.put(key, bodyOf(placeholder));
+  }
+}
+
+/**
+ * The narinfo of a path, if the cache has one under its key.
+ *
+ * @throws GranaryError `malformed` when it is there and cannot be read
+ */
+export async function readNarInfo(
+  storage: Storage,
+  path: StorePath,
+  storeDir: StoreDir,
+): Promise<NarInfo | undefined> {
+  const text = await readText(storage, narInfoKey(path));
+  return text === undefined ? undefined : parseNarInfo(text, storeDir);
+}
+
+/** The entry that makes a path visible. All its references must be visible before it. */
+export const narInfoEntry = (info: PathInfo, file: PackedNar): Entry => ({
+  key: narInfoKey(info.path),
+  body: bodyOf(printNarInfo(info, file)),
+});
+
+/** latin-1 */
+async function readText(storage: Storage, key: string): Promise<string | undefined> {
+  const found = await storage.get(key);
+  if (!found) return undefined;
+  const bytes = await collect(found.bytes, metadataLimit);
+  if (bytes) return bytes.toString('latin1');
+  throw new GranaryError(
+    'malformed',
+    `Cannot read "${key}" of ${storage.url}: it is far too long`,
+    {
+      key,
+    },
+  );
+}

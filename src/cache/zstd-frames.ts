@@ -1,0 +1,238 @@
+/**
+ * A zstd file as frames (RFC 8878, section 3.1).
+ *
+ *     file  = one or more of: frame | skippable
+ *     frame = magic descriptor [window] [dictionary id] [content size] block+ [checksum]
+ *     block = three bytes: last (1 bit), type (2 bits), size (21 bits); then its bytes
+ *
+ * Several Node versions read the first frame of a file alone, and all ignore what follows the last,
+ * without an error either time. So frames are found here, and node:zlib gets one at a time: at once
+ * where a frame states a small content, as ours do, else as a stream in bounded memory.
+ */
+
+import { constants, createZstdDecompress, zstdDecompressSync } from 'node:zlib';
+import type { Bytes } from '../bytes.ts';
+import { GranaryError } from '../errors.ts';
+import { blocks, through } from './zlib-stream.ts';
+
+const frameMagic = 0xfd2fb528;
+const skippableMagic = 0x184d2a50; // and the fifteen that follow
+
+/** libzstd's own default: what is beyond this, Nix cannot read either. */
+const windowLogMax = 27;
+
+/** Frames up to this are taken whole: two of our own pieces, and what incompressible ones add. */
+const wholeContent = 4 * 2 ** 20;
+const wholeFrame = wholeContent + 2 ** 17;
+
+const streamBlock = 2 ** 18;
+
+/** The contents of all frames. */
+export async function* readZstd(bytes: Bytes): AsyncGenerator<Uint8Array> {
+  const cursor = new Cursor(bytes);
+  try {
+    do yield* readFrame(cursor);
+    while (!(await cursor.ended()));
+  } finally {
+    await cursor.close();
+  }
+}
+
+async function* readFrame(cursor: Cursor): AsyncGenerator<Uint8Array> {
+  const start = cursor.offset;
+  const magic = await cursor.exactly(4);
+  const number = magic.readUInt32LE(0);
+  if (number >= skippableMagic && number < skippableMagic + 16) {
+    const size = (await cursor.exactly(4)).readUInt32LE(0);
+    for await (const _ of cursor.span(size));
+    return;
+  }
+  if (number !== frameMagic) throw malformed('no frame starts here', start);
+
+  const header = await readHeader(cursor);
+  const { contentSize } = header;
+  const rest = restOfFrame(cursor, header.checksum);
+  const parts = [magic, ...header.parts];
+  if (contentSize !== undefined && contentSize <= wholeContent) {
+    let size = 0;
+    for (let next = await rest.next(); ; next = await rest.next()) {
+      if (next.done) {
+        const content = decompressWhole(Buffer.concat(parts), contentSize, start);
+        if (contentSize > 0) yield content;
+        return;
+      }
+      parts.push(next.value);
+      size += next.value.length;
+      if (size > wholeFrame) break;
+    }
+  }
+  const engine = createZstdDecompress({
+    chunkSize: streamBlock,
+    params: { [constants.ZSTD_d_windowLogMax]: windowLogMax },
+  });
+  const frame = (async function* () {
+    yield* parts;
+    yield* rest;
+  })();
+  yield* through(engine, blocks(frame, streamBlock), 'zstd');
+}
+
+function decompressWhole(frame: Buffer, size: number, start: number): Uint8Array {
+  let content: Buffer;
+  try {
+    // One byte of room more than the content, or zlib sets out to fill a second buffer.
+    content = zstdDecompressSync(frame, {
+      chunkSize: Math.max(size + 1, constants.Z_MIN_CHUNK),
+      maxOutputLength: Math.max(size, 1),
+    });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw malformed(reason, start, error);
+  }
+  if (content.length !== size) throw malformed('a frame states another content size', start);
+  return content;
+}
+
+interface Header {
+  readonly parts: readonly Buffer[];
+  readonly contentSize: number | undefined;
+  readonly checksum: boolean;
+}
+
+async function readHeader(cursor: Cursor): Promise<Header> {
+  const start = cursor.offset;
+  const descriptor = await cursor.exactly(1);
+  const flags = descriptor[0]!;
+  const singleSegment = (flags & 0x20) !== 0;
+  const sizeFlag = flags >> 6;
+  if (flags & 0x08) throw malformed('a reserved bit of a frame is set', start);
+
+  const window = await cursor.exactly(singleSegment ? 0 : 1);
+  const dictionary = await cursor.exactly([0, 1, 2, 4][flags & 3]!);
+  const content = await cursor.exactly([singleSegment ? 1 : 0, 2, 4, 8][sizeFlag]!);
+  if (dictionary.some(byte => byte !== 0)) throw malformed('a frame needs a dictionary', start);
+
+  const contentSize = content.length === 0 ? undefined : readSize(content);
+  const windowSize = singleSegment ? contentSize! : windowOf(window[0]!);
+  if (windowSize > 2 ** windowLogMax)
+    throw malformed(`a frame needs a window over ${2 ** windowLogMax} bytes`, start);
+  return {
+    parts: [descriptor, window, dictionary, content],
+    contentSize,
+    checksum: (flags & 0x04) !== 0,
+  };
+}
+
+/** The content size of a frame. Those over 2^53 lose digits, which no comparison here minds. */
+function readSize(field: Buffer): number {
+  if (field.length === 8) return Number(field.readBigUInt64LE(0));
+  return field.readUIntLE(0, field.length) + (field.length === 2 ? 256 : 0);
+}
+
+const windowOf = (descriptor: number): number =>
+  2 ** (10 + (descriptor >> 3)) * (1 + (descriptor & 7) / 8);
+
+/** The blocks of a frame and its checksum, in parts as large as the chunks allow. */
+async function* restOfFrame(cursor: Cursor, checksum: boolean): AsyncGenerator<Buffer> {
+  for (let last = false; !last; ) {
+    const whole = wholeBlocks(cursor.atHand);
+    if (whole.size > 0) {
+      yield cursor.take(whole.size);
+      last = whole.last;
+      continue;
+    }
+    const start = cursor.offset;
+    const head = await cursor.exactly(3);
+    const block = parseBlock(head, 0);
+    if (block === undefined) throw malformed('a block has the reserved type', start);
+    yield head;
+    yield* cursor.span(block.size);
+    last = block.last;
+  }
+  if (checksum) yield await cursor.exactly(4);
+}
+
+/** How much of some bytes is whole blocks of one frame, and whether they end it. */
+function wholeBlocks(bytes: Buffer): { readonly size: number; readonly last: boolean } {
+  let size = 0;
+  let last = false;
+  while (!last && size + 3 <= bytes.length) {
+    const block = parseBlock(bytes, size);
+    if (block === undefined || size + 3 + block.size > bytes.length) break;
+    size += 3 + block.size;
+    last = block.last;
+  }
+  return { size, last };
+}
+
+/** What the three bytes before a block say: of a repeated byte (type 1), only one is there. */
+function parseBlock(
+  bytes: Buffer,
+  at: number,
+): { readonly size: number; readonly last: boolean } | undefined {
+  const word = bytes.readUIntLE(at, 3);
+  const type = (word >> 1) & 3;
+  if (type === 3) return undefined;
+  return { size: type === 1 ? 1 : word >> 3, last: (word & 1) === 1 };
+}
+
+/** Bytes that are taken by count. What ends before its count is malformed. */
+class Cursor {
+  offset = 0;
+  readonly #chunks: AsyncGenerator<Uint8Array>;
+  #chunk: Buffer = Buffer.alloc(0);
+
+  constructor(bytes: Bytes) {
+    this.#chunks = (async function* () {
+      yield* bytes;
+    })();
+  }
+
+  /** The bytes that can be had without waiting. */
+  get atHand(): Buffer {
+    return this.#chunk;
+  }
+
+  /** Whether there are no more bytes. */
+  async ended(): Promise<boolean> {
+    while (this.#chunk.length === 0) {
+      const { value, done } = await this.#chunks.next();
+      if (done) return true;
+      this.#chunk = Buffer.from(value.buffer, value.byteOffset, value.length);
+    }
+    return false;
+  }
+
+  /** Up to `size` of the bytes at hand. */
+  take(size: number): Buffer {
+    const part = this.#chunk.subarray(0, size);
+    this.#chunk = this.#chunk.subarray(part.length);
+    this.offset += part.length;
+    return part;
+  }
+
+  /** The next `size` bytes as they come. */
+  async *span(size: number): AsyncGenerator<Buffer> {
+    for (let left = size; left > 0; ) {
+      if (await this.ended()) throw malformed('it ends in the middle', this.offset);
+      const part = this.take(left);
+      left -= part.length;
+      yield part;
+    }
+  }
+
+  /** The next few bytes in one piece. */
+  async exactly(size: number): Promise<Buffer> {
+    if (this.#chunk.length >= size) return this.take(size);
+    const parts: Buffer[] = [];
+    for await (const part of this.span(size)) parts.push(part);
+    return Buffer.concat(parts);
+  }
+
+  async close(): Promise<void> {
+    await this.#chunks.return(undefined);
+  }
+}
+
+const malformed = (what: string, byte: number, cause?: unknown): GranaryError =>
+  new GranaryError('malformed', `Cannot decompress zstd: ${what}`, { byte }, cause);

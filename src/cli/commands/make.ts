@@ -1,0 +1,287 @@
+/** `granary make`: a cache of closures. */
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { pathToFileURL } from 'node:url';
+import { codecFor, type WritableCompression } from '../../cache/codec.ts';
+import { errorTable, GranaryError, gravest } from '../../errors.ts';
+import { executeMake, type MadeSummary, type MakeEvent } from '../../flow/make.ts';
+import { type MakePlan, planMake, type Source } from '../../flow/plan.ts';
+import { parseReferencesGraph } from '../../format/references-graph.ts';
+import type { StoreDir, StorePath } from '../../format/store-path.ts';
+import { openStorage } from '../../storage/open.ts';
+import type { Storage } from '../../storage/storage.ts';
+import { addedStore, parsePlainTree } from '../../store/added.ts';
+import { graphStore } from '../../store/graph.ts';
+import { openStore, placesOf } from '../../store/open.ts';
+import { resolveRoot } from '../../store/roots.ts';
+import type { Arguments } from '../arguments.ts';
+import { type Command, exitStatuses } from '../command.ts';
+import type { Face } from '../face.ts';
+import { bytesText, counted, secondsText } from '../units.ts';
+
+const compressions = ['zstd', 'xz', 'gzip', 'br', 'none'] as const;
+
+export const make: Command = {
+  usage: 'granary make --to CACHE [--from STORE] [OPTION]... ROOT...',
+  about: `Makes a binary cache of the closures of the ROOTs, or adds what is missing to one.
+A ROOT is a store path, a path inside one, or a link that leads to one (./result).`,
+  options: {
+    to: { value: 'CACHE', help: 'the folder to make or add to (a path or file:// URL)' },
+    from: {
+      value: 'STORE',
+      help: 'auto (default), local, or local?root=DIR (also store, state, real)',
+    },
+    add: {
+      value: 'PATH[=NAME]',
+      help: 'a plain file or folder as a root; needs no Nix. Repeatable',
+    },
+    graph: {
+      value: 'FILE',
+      help: 'a references graph in place of the database: an .attrs.json with\nexportReferencesGraph, or one of its arrays. Repeatable',
+    },
+    compression: { value: 'NAME', help: 'zstd (default), xz, gzip, br or none' },
+    level: { value: 'N', help: 'defaults: zstd 3, xz 6, gzip 6, br 5' },
+    listings: { help: 'write a listing (.ls) of each path' },
+    priority: {
+      value: 'N',
+      help: 'into nix-cache-info: lower is asked first (cache.nixos.org: 40)',
+    },
+    'want-mass-query': { help: 'into nix-cache-info: clients may ask for many paths at once' },
+    'dry-run': { help: 'print the plan and write nothing' },
+    jobs: {
+      value: 'N',
+      help: `packing threads (default: the cores, here ${availableParallelism()})`,
+    },
+    'no-flush': { help: 'do not make it safe against a power cut: for throw-away caches' },
+  },
+  notes: `Memory: under 256 MiB with two jobs at zstd's default level, whatever the sizes. Each job more adds
+about 20 MiB; zstd 19 adds about 40 MiB a job, xz 6 about 140 MiB, xz 9 about 700 MiB, br about 40 MiB.
+
+Run again, it adds only what is new; a run that was interrupted is completed by the next.
+
+${exitStatuses}`,
+  run,
+};
+
+async function run(args: Arguments, face: Face): Promise<number> {
+  const start = Date.now();
+  const to = args.last('to');
+  if (to === undefined)
+    throw new GranaryError(
+      'usage',
+      'Cannot make a cache without --to: name the folder to make, as in --to ./cache',
+    );
+  const compression = args.word('compression', compressions) ?? 'zstd';
+  const level = levelOf(args, compression);
+  const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
+  const priority = args.number('priority', 0, 2 ** 31 - 1);
+  const storage = openStorage(to, { flush: !args.has('no-flush') });
+  const { sources, storeDir } = sourcesOf(args, face);
+  const listings = args.has('listings');
+
+  const plan = await planMake(sources, storage, { storeDir, listings });
+  if (args.has('dry-run')) return showPlan(plan, storage, face);
+  showStart(plan, storage, face);
+  const made = await executeMake(plan, storage, {
+    storeDir,
+    compression,
+    level,
+    listings,
+    cacheInfo: {
+      ...(priority === undefined ? {} : { priority }),
+      ...(args.has('want-mass-query') ? { wantMassQuery: true } : {}),
+    },
+    jobs,
+    report: event => tell(event, plan, face),
+  });
+  face.done();
+  return showSummary(plan, made, storage, Date.now() - start, face);
+}
+
+function levelOf(args: Arguments, compression: WritableCompression): number {
+  const { levels } = codecFor(compression);
+  if (levels) return args.number('level', levels.min, levels.max) ?? levels.usual;
+  if (!args.has('level')) return 0;
+  throw new GranaryError(
+    'usage',
+    `Cannot use --level with --compression ${compression}: it has none`,
+  );
+}
+
+/** Where paths come from: the store or the graph for ROOTs, and what is added. */
+function sourcesOf(args: Arguments, face: Face): { sources: Source[]; storeDir: StoreDir } {
+  const places = placesOf(args.last('from') ?? 'auto');
+  const { storeDir } = places;
+  const sources: Source[] = [];
+  const trees = args.all('add').map(parsePlainTree);
+  const graphs = args.all('graph');
+  for (const file of graphs) {
+    const graph = parseReferencesGraph(readGraph(file), storeDir);
+    sources.push({ store: graphStore(file, graph, places), roots: graph.roots });
+  }
+  if (args.words.length > 0) {
+    const store = sources[0]?.store ?? openStore(args.last('from') ?? 'auto');
+    const roots = args.words.map(word => resolveRoot(word, store));
+    for (const root of roots)
+      if (root.endsWith('.drv')) hintAtOutputs(root, store.tree(root), face);
+    sources.push({ store, roots });
+  }
+  if (trees.length > 0) {
+    const store = addedStore(trees, storeDir);
+    sources.push({ store, roots: store.roots });
+  }
+  if (sources.length === 0)
+    throw new GranaryError(
+      'usage',
+      'Cannot make a cache of nothing: name at least one ROOT (such as ./result), --add PATH or --graph FILE',
+    );
+  return { sources, storeDir };
+}
+
+function readGraph(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const gone = code === 'ENOENT';
+    throw new GranaryError(
+      gone ? 'absent' : 'unavailable',
+      `Cannot read the references graph ${file}: ${gone ? 'there is no such file' : message}`,
+      {},
+      error,
+    );
+  }
+}
+
+/** A derivation as a root is rarely what was meant: names what it builds. */
+function hintAtOutputs(root: StorePath, file: string, face: Face): void {
+  let outputs: string[] = [];
+  try {
+    const text = readFileSync(file, 'latin1');
+    const list = /^Derive\(\[(.*?)\],\[/s.exec(text)?.[1] ?? '';
+    outputs = [...list.matchAll(/\("[^"]*","([^"]+)"/g)].map(match => match[1]!);
+  } catch {
+    // a hint is not worth an error: packing it will tell
+  }
+  const built = outputs.length > 0 ? `; it builds ${outputs.join(' and ')}` : '';
+  face.note(
+    `${root} is a derivation: the cache gets that file and its closure, not what it builds${built}`,
+  );
+}
+
+const planEvent = (plan: MakePlan) => ({
+  type: 'plan' as const,
+  paths: plan.packs.length + plan.present.size,
+  present: plan.present.size,
+  missing: plan.packs.filter(pack => pack.again === undefined).length,
+  again: plan.packs.filter(pack => pack.again !== undefined).length,
+  narBytes: plan.narBytes,
+  ...(plan.freeBytes === undefined ? {} : { freeBytes: plan.freeBytes }),
+});
+
+function showPlan(plan: MakePlan, storage: Storage, face: Face): number {
+  for (const path of plan.present) face.show({ type: 'path', path, state: 'present' });
+  for (const { info, again } of plan.packs) {
+    const { path, narSize } = info;
+    const why = again === undefined ? '' : `  (again: ${again})`;
+    face.show(
+      {
+        type: 'path',
+        path,
+        state: again === undefined ? 'missing' : 'again',
+        narSize,
+        ...(again === undefined ? {} : { again }),
+      },
+      `${bytesText(narSize).padStart(8)}  ${path}${why}`,
+    );
+  }
+  const event = planEvent(plan);
+  const free = plan.freeBytes === undefined ? '' : `; ${bytesText(plan.freeBytes)} are free there`;
+  face.show(
+    event,
+    `Would pack ${counted(plan.packs.length, 'path')} (${bytesText(plan.narBytes)} before compression) into ${storage.url}; ${counted(plan.present.size, 'path')} already there${free}.`,
+  );
+  face.show({ ...event, type: 'summary', ok: true, exit: 0, dryRun: true });
+  return 0;
+}
+
+function showStart(plan: MakePlan, storage: Storage, face: Face): void {
+  face.show(planEvent(plan));
+  const { freeBytes, narBytes } = plan;
+  if (freeBytes !== undefined && freeBytes < narBytes / 4)
+    face.note(
+      `There are ${bytesText(freeBytes)} free at ${storage.url} for ${bytesText(narBytes)} of NARs before compression: the disk may not be big enough`,
+    );
+}
+
+function tell(event: MakeEvent, plan: MakePlan, face: Face): void {
+  if (event.type === 'progress') {
+    const { narBytes, paths } = event;
+    face.progress({ narBytes, paths, totalNarBytes: plan.narBytes, totalPaths: plan.packs.length });
+  } else if (event.state === 'failed') {
+    const { code, message, path } = event;
+    face.show({ type: 'error', code, message, facts: { path } });
+  } else if (event.state === 'packed' && event.again !== undefined) {
+    face.show(event, `Packed ${event.path} again: ${event.again}.`);
+  } else face.show(event);
+}
+
+function showSummary(
+  plan: MakePlan,
+  made: MadeSummary,
+  storage: Storage,
+  ms: number,
+  face: Face,
+): number {
+  const code = gravest([...made.failed.values()].map(error => error.code));
+  const exit = code === undefined ? 0 : errorTable[code].exit;
+  const { added, narBytes, fileBytes, swept } = made;
+  const paths = added + plan.present.size;
+  const lines = [
+    `${storage.url}: ${counted(paths, 'path')}, ${added === 0 ? 'none' : added.toLocaleString('en')} new; ` +
+      `${bytesText(narBytes)} of NARs in ${bytesText(fileBytes)} of files; ${secondsText(ms)}`,
+  ];
+  if (swept > 0) lines.push(`Removed ${counted(swept, 'temporary file')} of interrupted runs.`);
+  if (made.failed.size > 0)
+    lines.push(`Not published: ${counted(made.failed.size, 'path')} that failed${heldText(made)}.`);
+  else lines.push(...useText(plan, storage));
+  face.show(
+    {
+      type: 'summary',
+      ok: exit === 0,
+      exit,
+      cache: storage.url,
+      paths,
+      added,
+      present: plan.present.size,
+      failed: [...made.failed.keys()],
+      held: made.held,
+      narBytes,
+      fileBytes,
+      seconds: ms / 1000,
+    },
+    lines.join('\n'),
+  );
+  return exit;
+}
+
+const heldText = ({ held }: MadeSummary): string =>
+  held.length === 0
+    ? ''
+    : `, and ${counted(held.length, 'path')} that refer to them (such as ${held[0]})`;
+
+/** How to install from the cache, ready to copy. */
+function useText(plan: MakePlan, storage: Storage): string[] {
+  const url = pathToFileURL(storage.url).href;
+  const unsigned = plan.needsSignatures;
+  const [root] = plan.roots;
+  const believe = unsigned ? ' --option require-sigs false' : '';
+  return [
+    '',
+    'Use it once:',
+    `  nix-store --realise ${root} --option substituters ${url}${believe}`,
+    'or always, by these lines in nix.conf:',
+    `  extra-substituters = ${url}`,
+    ...(unsigned ? ['  require-sigs = false    # its paths are not signed'] : []),
+  ];
+}

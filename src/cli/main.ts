@@ -1,0 +1,97 @@
+/** The terminal's door: finds the command, runs it, and turns what it throws into an exit status. */
+import { errorTable, GranaryError } from '../errors.ts';
+import { version } from '../version.ts';
+import { type Arguments, parseArguments } from './arguments.ts';
+import { type Command, commonOptions, helpOf } from './command.ts';
+import { type Face, jsonFace, plainFace, quietFace } from './face.ts';
+import { nearest } from './nearest.ts';
+
+/** Loaded when asked for: `granary --version` loads none. */
+const commands: Readonly<Record<string, { about: string; load: () => Promise<Command> }>> = {
+  make: {
+    about: 'make a binary cache of closures, or add to one',
+    load: async () => (await import('./commands/make.ts')).make,
+  },
+};
+
+/** Runs one command line, without the program's name, and gives the exit status. */
+export async function main(args: readonly string[]): Promise<number> {
+  const [first, ...rest] = args;
+  if (first === '--version' || first === 'version') {
+    process.stdout.write(`granary ${version}\n`);
+    return 0;
+  }
+  if (first === undefined || first === '--help' || first === 'help') return overview(rest);
+  const json = args.includes('--json');
+  const quiet = args.includes('--quiet');
+  const face = json ? jsonFace() : quiet ? quietFace() : await plainFace();
+  try {
+    const command = await commandOf(first);
+    if (rest.includes('--help')) {
+      process.stdout.write(helpOf(command));
+      return 0;
+    }
+    const parsed = parseArguments(rest, { ...command.options, ...commonOptions });
+    return await run(command, parsed, face);
+  } catch (error) {
+    return failed(error, face);
+  }
+}
+
+async function run(command: Command, args: Arguments, face: Face): Promise<number> {
+  const interrupt = (): void => {
+    face.done();
+    process.exit(130);
+  };
+  process.once('SIGINT', interrupt);
+  process.once('SIGTERM', interrupt);
+  try {
+    return await command.run(args, face);
+  } finally {
+    face.done();
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+  }
+}
+
+async function commandOf(name: string): Promise<Command> {
+  if (Object.hasOwn(commands, name)) return commands[name]!.load();
+  const meant = nearest(name, Object.keys(commands));
+  const hint = meant
+    ? `did you mean "granary ${meant}"?`
+    : 'run "granary --help" for what there is';
+  throw new GranaryError(
+    'usage',
+    `Cannot run "granary ${name}": there is no such command; ${hint}`,
+  );
+}
+
+async function overview(names: readonly string[]): Promise<number> {
+  const [name] = names;
+  if (name !== undefined && Object.hasOwn(commands, name)) {
+    process.stdout.write(helpOf(await commands[name]!.load()));
+    return 0;
+  }
+  const rows = Object.entries(commands).map(([key, { about }]) => `  ${key.padEnd(10)} ${about}`);
+  process.stdout.write(
+    `granary ${version}: make, prove, heal, ship and serve Nix closures as plain files\n\n` +
+      `${rows.join('\n')}\n\nRun "granary COMMAND --help" for each.\n`,
+  );
+  return 0;
+}
+
+/** The exit status of what ended a command, after telling it. */
+function failed(error: unknown, face: Face): number {
+  face.done();
+  if (!(error instanceof GranaryError)) {
+    process.stderr.write(
+      `granary: this is a bug; please report it with what you ran:\n${(error as Error)?.stack ?? String(error)}\n`,
+    );
+    return 70;
+  }
+  const { code, message, facts } = error;
+  const { exit } = errorTable[code];
+  face.show({ type: 'error', code, message, facts });
+  face.show({ type: 'summary', ok: false, exit });
+  return exit;
+}

@@ -1,0 +1,95 @@
+/** The packing threads, seen from the main thread: hands out trees, passes blocks between threads. */
+import { extname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import {
+  creditsPerThread,
+  type FromWorker,
+  type PackResult,
+  type PackSettings,
+  type PackTask,
+  type ToWorker,
+  type WorkerStart,
+} from './pack-protocol.ts';
+
+interface Thread {
+  readonly worker: Worker;
+  /** Ends the batch that it packs; undefined while it is idle. */
+  batch?: {
+    readonly done: (results: readonly PackResult[]) => void;
+    readonly fail: (error: Error) => void;
+  };
+  /** Blocks of other threads that it has in hand. */
+  pieces: number;
+}
+
+export class PackPool implements AsyncDisposable {
+  readonly #threads: Thread[];
+  readonly #credits: Int32Array<SharedArrayBuffer>;
+  readonly #onProgress: (narBytes: number) => void;
+
+  /** `onProgress` hears of NAR bytes read in big trees, before the tree is done. */
+  constructor(threads: number, settings: PackSettings, onProgress: (narBytes: number) => void) {
+    const credits = new SharedArrayBuffer(4);
+    this.#credits = new Int32Array(credits);
+    this.#credits[0] = threads * creditsPerThread;
+    this.#onProgress = onProgress;
+    this.#threads = Array.from({ length: threads }, (_, at) =>
+      this.#start(at, { settings, credits }),
+    );
+  }
+
+  /** Packs a batch of trees in an idle thread. No more than `threads` batches at once. */
+  pack(tasks: readonly PackTask[]): Promise<readonly PackResult[]> {
+    const thread = leastLoaded(this.#threads.filter(each => !each.batch));
+    if (!thread) throw new Error('More batches at once than packing threads');
+    Atomics.sub(this.#credits, 0, creditsPerThread);
+    return new Promise<readonly PackResult[]>((done, fail) => {
+      thread.batch = { done, fail };
+      send(thread, { type: 'pack', tasks });
+    }).finally(() => {
+      delete thread.batch;
+      Atomics.add(this.#credits, 0, creditsPerThread);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#threads.map(thread => thread.worker.terminate()));
+  }
+
+  #start(at: number, workerData: WorkerStart): Thread {
+    const url = new URL(`./pack-worker${extname(import.meta.url)}`, import.meta.url);
+    const thread: Thread = { worker: new Worker(url, { workerData }), pieces: 0 };
+    thread.worker.on('message', (message: FromWorker) => this.#hear(at, thread, message));
+    thread.worker.on('error', error => {
+      for (const each of this.#threads) each.batch?.fail(error as Error);
+    });
+    return thread;
+  }
+
+  #hear(at: number, thread: Thread, message: FromWorker): void {
+    if (message.type === 'packed') thread.batch?.done(message.results);
+    else if (message.type === 'progress') this.#onProgress(message.narBytes);
+    else if (message.type === 'offer') {
+      const helper = leastLoaded(this.#threads.filter(each => !each.batch)) ?? thread;
+      helper.pieces += 1;
+      send(helper, { ...message, type: 'compress', leader: at }, message.block);
+    } else {
+      thread.pieces -= 1;
+      Atomics.add(this.#credits, 0, 1);
+      const { block, piece } = message;
+      send(this.#threads[message.leader]!, message, ...(piece ? [block, piece] : [block]));
+    }
+  }
+}
+
+const leastLoaded = (threads: readonly Thread[]): Thread | undefined =>
+  threads.reduce<Thread | undefined>(
+    (best, thread) => (best && best.pieces <= thread.pieces ? best : thread),
+    undefined,
+  );
+
+const send = (thread: Thread, message: ToWorker, ...moved: readonly Uint8Array[]): void =>
+  thread.worker.postMessage(
+    message,
+    moved.map(bytes => bytes.buffer as ArrayBuffer),
+  );

@@ -1,0 +1,75 @@
+/**
+ * What the main thread and its packing threads say to each other.
+ *
+ * A pack thread that has a big path offers blocks of it to threads that have none. The main thread
+ * only passes messages; `credits` tells in shared memory how many blocks may be on offer at once, so
+ * a leader that finds none compresses the block by itself instead of waiting.
+ */
+import type { WritableCompression } from '../cache/codec.ts';
+import type { ErrorCode, ErrorFacts } from '../errors.ts';
+import type { Hash } from '../format/hash.ts';
+
+export interface PackSettings {
+  readonly compression: WritableCompression;
+  readonly level: number;
+  readonly listing: boolean;
+}
+
+/** A tree to pack: where it lies (latin-1), and a file name for a result too big for memory. */
+export interface PackTask {
+  readonly tree: string;
+  readonly spool: string;
+}
+
+export interface Packed {
+  readonly narHash: Hash;
+  readonly narSize: number;
+  readonly fileHash: Hash;
+  readonly fileSize: number;
+  /** The compressed file, or undefined when it lies in the task's spool file. */
+  readonly bytes?: Uint8Array;
+  /** latin-1 */
+  readonly listing?: string;
+  /** How many of its NAR bytes were told as progress before it was done. */
+  readonly toldBytes: number;
+}
+
+export interface PackFailure {
+  /** undefined: not a GranaryError, so a bug */
+  readonly code?: ErrorCode;
+  readonly message: string;
+  readonly facts?: ErrorFacts;
+}
+
+export type PackResult = { readonly packed: Packed } | { readonly failure: PackFailure };
+
+/** A block of NAR on its way to the thread that compresses it, and its buffer's way back. */
+export interface Offer {
+  readonly id: number;
+  readonly block: Uint8Array;
+}
+
+export interface Piece extends Offer {
+  /** undefined: that thread could not compress it */
+  readonly piece?: Uint8Array;
+}
+
+export type ToWorker =
+  | { readonly type: 'pack'; readonly tasks: readonly PackTask[] }
+  | ({ readonly type: 'compress'; readonly leader: number } & Offer)
+  | ({ readonly type: 'piece' } & Piece);
+
+export type FromWorker =
+  | { readonly type: 'packed'; readonly results: readonly PackResult[] }
+  | { readonly type: 'progress'; readonly narBytes: number }
+  | ({ readonly type: 'offer' } & Offer)
+  | ({ readonly type: 'piece'; readonly leader: number } & Piece);
+
+export interface WorkerStart {
+  readonly settings: PackSettings;
+  /** One Int32: how many blocks idle threads can still take. */
+  readonly credits: SharedArrayBuffer;
+}
+
+/** Blocks that one idle thread takes at once: one to work on, one to go on with. */
+export const creditsPerThread = 2;

@@ -1,0 +1,224 @@
+/** A packing thread: trees in, compressed NARs with all their sums out, in one read of each file. */
+import { createHash, type Hash as Sum } from 'node:crypto';
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { codecFor } from '../cache/codec.ts';
+import { GranaryError } from '../errors.ts';
+import { hashOf } from '../format/hash.ts';
+import { type ListingNode, printListing } from '../format/nar-listing.ts';
+import { dumpTree } from '../store/filesystem.ts';
+import type {
+  FromWorker,
+  Packed,
+  PackFailure,
+  PackResult,
+  PackTask,
+  Piece,
+  ToWorker,
+  WorkerStart,
+} from './pack-protocol.ts';
+
+const { settings, credits } = workerData as WorkerStart;
+const codec = codecFor(settings.compression);
+const creditCount = new Int32Array(credits);
+const port = parentPort as MessagePort;
+
+/** Blocks are as big as the codec's pieces: each becomes one zstd frame, xz stream, gzip member. */
+const blockSize = codec.pieceSize ?? 1 << 20;
+/** Blocks of one path that are away or wait for their turn: bounds what a leader holds. */
+const window = 6;
+/** How much of a compressed file stays in memory before it goes to the spool file. */
+const inMemory = 2 << 20;
+const progressStep = 16 << 20;
+
+const spare: Buffer[] = [];
+const nextBlock = (): Buffer => spare.pop() ?? Buffer.from(new ArrayBuffer(blockSize));
+const recycle = (block: Uint8Array): void => {
+  if (spare.length < 2 && block.buffer.byteLength === blockSize)
+    spare.push(Buffer.from(block.buffer as ArrayBuffer));
+};
+
+const say = (message: FromWorker, ...moved: Uint8Array[]): void =>
+  port.postMessage(
+    message,
+    moved.map(bytes => bytes.buffer as ArrayBuffer),
+  );
+
+const awaited = new Map<number, (piece: Piece) => void>();
+let offers = 0;
+
+port.on('message', async (message: ToWorker) => {
+  if (message.type === 'piece') awaited.get(message.id)?.(message);
+  else if (message.type === 'compress')
+    await compressFor(message.leader, message.id, message.block);
+  else say({ type: 'packed', results: await packAll(message.tasks) });
+});
+
+async function packAll(tasks: readonly PackTask[]): Promise<PackResult[]> {
+  const results: PackResult[] = [];
+  for (const task of tasks) {
+    try {
+      results.push({ packed: await pack(task) });
+    } catch (error) {
+      rmSync(task.spool, { force: true });
+      results.push({ failure: failureOf(error) });
+    }
+  }
+  return results;
+}
+
+async function pack(task: PackTask): Promise<Packed> {
+  const nar = createHash('sha256');
+  let narSize = 0;
+  let told = 0;
+  let listing: ListingNode | undefined;
+  using file = new PackedFile(task.spool);
+
+  function* blocks(): Generator<Buffer> {
+    listing = yield* dumpTree(task.tree, { block: nextBlock, listing: settings.listing });
+  }
+  const count = (block: Buffer): void => {
+    nar.update(block);
+    narSize += block.length;
+    if (narSize - told < progressStep) return;
+    say({ type: 'progress', narBytes: narSize - told });
+    told = narSize;
+  };
+
+  if (settings.compression === 'none') {
+    for (const block of blocks()) {
+      count(block);
+      file.add(block);
+      recycle(block);
+    }
+  } else if (codec.compressStream) {
+    async function* counted(): AsyncGenerator<Uint8Array> {
+      for (const block of blocks()) {
+        count(block);
+        yield block;
+      }
+    }
+    for await (const bytes of codec.compressStream(counted(), settings.level)) file.add(bytes);
+  } else {
+    const pieces: Promise<Piece>[] = [];
+    const write = async (): Promise<void> => {
+      const { piece, block } = await pieces.shift()!;
+      if (!piece) throw new Error('Another packing thread failed to compress a block');
+      file.add(piece);
+      recycle(block);
+    };
+    try {
+      for (const block of blocks()) {
+        count(block);
+        if (takeCredit()) {
+          pieces.push(offer(block));
+        } else {
+          pieces.push(Promise.resolve({ id: 0, block, piece: await compress(block) }));
+          if (awaited.size > 0) await setImmediate(); // lets the pieces that came back in
+        }
+        while (pieces.length > (awaited.size > 0 ? window : 0)) await write();
+      }
+      while (pieces.length > 0) await write();
+    } finally {
+      await Promise.allSettled(pieces); // what is away must come back before the next path
+    }
+  }
+  return { ...file.end(nar, narSize, listing), toldBytes: told };
+}
+
+/** The compressed file as it grows: in memory while it is small, else in its spool file. */
+class PackedFile implements Disposable {
+  readonly #spool: string;
+  readonly #sum = settings.compression === 'none' ? undefined : createHash('sha256');
+  #held: Uint8Array[] = [];
+  #size = 0;
+  #fd: number | undefined;
+
+  constructor(spool: string) {
+    this.#spool = spool;
+  }
+
+  add(bytes: Uint8Array): void {
+    this.#sum?.update(bytes);
+    this.#size += bytes.length;
+    if (this.#fd === undefined && this.#size <= inMemory) {
+      this.#held.push(settings.compression === 'none' ? bytes.slice() : bytes);
+      return;
+    }
+    this.#fd ??= openSync(this.#spool, 'wx');
+    for (const held of this.#held.splice(0)) writeFully(this.#fd, held);
+    writeFully(this.#fd, bytes);
+  }
+
+  end(nar: Sum, narSize: number, listing: ListingNode | undefined): Omit<Packed, 'toldBytes'> {
+    const narHash = hashOf('sha256', nar.digest());
+    return {
+      narHash,
+      narSize,
+      fileHash: this.#sum ? hashOf('sha256', this.#sum.digest()) : narHash,
+      fileSize: this.#size,
+      ...(this.#fd === undefined ? { bytes: new Uint8Array(Buffer.concat(this.#held)) } : {}),
+      ...(settings.listing && listing ? { listing: printListing(listing) } : {}),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+  }
+}
+
+function writeFully(fd: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+}
+
+const compress = (block: Uint8Array): Uint8Array | Promise<Uint8Array> =>
+  codec.compressPiece!(block, settings.level);
+
+/** Takes the right to put one block on offer, if an idle thread has room. */
+function takeCredit(): boolean {
+  for (;;) {
+    const left = Atomics.load(creditCount, 0);
+    if (left <= 0) return false;
+    if (Atomics.compareExchange(creditCount, 0, left, left - 1) === left) return true;
+  }
+}
+
+/** Sends a block away to be compressed; it comes back with its piece. */
+function offer(block: Buffer): Promise<Piece> {
+  const id = ++offers;
+  return new Promise(resolve => {
+    awaited.set(id, piece => {
+      awaited.delete(id);
+      resolve(piece);
+    });
+    say({ type: 'offer', id, block }, block);
+  });
+}
+
+async function compressFor(leader: number, id: number, block: Uint8Array): Promise<void> {
+  try {
+    const piece = ownBuffer(await compress(block));
+    say({ type: 'piece', leader, id, block, piece }, block, piece);
+  } catch {
+    say({ type: 'piece', leader, id, block }, block);
+  }
+}
+
+/** A view on a buffer of exactly its size: posting any other would copy or move the whole buffer. */
+const ownBuffer = (bytes: Uint8Array): Uint8Array =>
+  bytes.byteLength === bytes.buffer.byteLength ? bytes : Uint8Array.prototype.slice.call(bytes);
+
+function failureOf(error: unknown): PackFailure {
+  if (error instanceof GranaryError)
+    return { code: error.code, message: error.message, facts: error.facts };
+  const { code, message, stack } = error as NodeJS.ErrnoException;
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return {
+      code: 'unavailable',
+      message:
+        'Cannot write a NAR file: the disk is full; free some space and run the same command again',
+      facts: { errno: code },
+    };
+  return { message: stack ?? message };
+}

@@ -1,0 +1,100 @@
+/** What `make` is going to do: a value, decided before anything is written. */
+import { inspectTarget, listingKey, readNarInfo } from '../cache/cache.ts';
+import { GranaryError } from '../errors.ts';
+import type { PathInfo } from '../format/path-info.ts';
+import { type StoreDir, type StorePath, storeDirOf } from '../format/store-path.ts';
+import type { Storage } from '../storage/storage.ts';
+import type { Store } from '../store/store.ts';
+import { closureOf } from './closure.ts';
+
+/** A store to read from, and what is wanted of it. */
+export interface Source {
+  readonly store: Store;
+  readonly roots: readonly StorePath[];
+}
+
+/** A path that has to be packed. */
+export interface Pack {
+  readonly info: PathInfo;
+  readonly store: Store;
+  /** Why it is packed although the cache has a narinfo for it. */
+  readonly again?: string;
+}
+
+export interface MakePlan {
+  readonly roots: readonly StorePath[];
+  /** References before referrers. */
+  readonly packs: readonly Pack[];
+  readonly present: ReadonlySet<StorePath>;
+  /** Bytes of NAR to pack. */
+  readonly narBytes: number;
+  /** Whether some path has neither a signature nor a content address that clients could believe. */
+  readonly needsSignatures: boolean;
+  /** Bytes free where the cache lies, if known. */
+  readonly freeBytes?: number;
+}
+
+/**
+ * Compares the closures of the sources with what the cache already has. Writes nothing.
+ *
+ * @throws GranaryError as `closureOf` and `inspectTarget` do
+ */
+export async function planMake(
+  sources: readonly Source[],
+  storage: Storage,
+  { storeDir, listings }: { readonly storeDir: StoreDir; readonly listings: boolean },
+): Promise<MakePlan> {
+  await inspectTarget(storage, storeDir);
+  const seen = new Set<StorePath>();
+  const present = new Set<StorePath>();
+  const packs: Pack[] = [];
+  let needsSignatures = false;
+  for (const { store, roots } of sources)
+    for (const info of await closureOf(roots, store)) {
+      if (seen.has(info.path)) continue;
+      seen.add(info.path);
+      needsSignatures ||= info.ca === undefined && info.signatures.length === 0;
+      const lack = await lackOf(info, storage, listings);
+      if (lack === undefined) present.add(info.path);
+      else packs.push({ info, store, ...(lack === nothing ? {} : { again: lack }) });
+    }
+  const freeBytes = await storage.free?.();
+  return {
+    roots: sources.flatMap(source => source.roots),
+    packs,
+    present,
+    narBytes: packs.reduce((sum, pack) => sum + pack.info.narSize, 0),
+    needsSignatures,
+    ...(freeBytes === undefined ? {} : { freeBytes }),
+  };
+}
+
+const nothing = 'it is not there';
+
+/** Why the cache does not have this path as the store does; undefined when it has. */
+async function lackOf(
+  info: PathInfo,
+  storage: Storage,
+  listings: boolean,
+): Promise<string | undefined> {
+  const found = await readNarInfo(storage, info.path, storeDirOf(info.path)).catch(asReason);
+  if (found === undefined) return nothing;
+  if (typeof found === 'string') return found;
+  if (found.path !== info.path) return `its narinfo is that of ${found.path}`;
+  if (found.narHash !== info.narHash)
+    return `its narinfo has NarHash ${found.narHash}, the store ${info.narHash}`;
+  if (found.file.fileSize === undefined) return 'its narinfo does not say how big its NAR file is';
+  const file = await storage.head(found.file.url).catch(asReason);
+  if (file === undefined) return `its NAR file ${found.file.url} is missing`;
+  if (typeof file === 'string') return file;
+  if (file.size !== found.file.fileSize)
+    return `its NAR file ${found.file.url} has ${file.size} bytes instead of ${found.file.fileSize}`;
+  if (listings && !(await storage.head(listingKey(info.path)))) return 'its listing is missing';
+  return undefined;
+}
+
+/** Damage in the cache is a reason to pack anew; anything else is an error. */
+function asReason(error: unknown): string {
+  if (error instanceof GranaryError && error.code === 'malformed') return error.message;
+  throw error;
+}

@@ -1,0 +1,73 @@
+/** Decides when a packed path may become visible: after its NAR is safe and its references are. */
+import { narInfoEntry } from '../cache/cache.ts';
+import type { PackedNar } from '../format/narinfo.ts';
+import type { PathInfo } from '../format/path-info.ts';
+import type { StorePath } from '../format/store-path.ts';
+import type { Entry, Storage } from '../storage/storage.ts';
+
+export class Publisher {
+  readonly #storage: Storage;
+  /** What may be published, references before referrers. */
+  readonly #order: readonly PathInfo[];
+  readonly #visible: Set<StorePath>;
+  readonly #ready = new Map<StorePath, { info: PathInfo; file: PackedNar }>();
+  #last: Promise<void> = Promise.resolve();
+  /** Totals of what was published. */
+  published = 0;
+  narBytes = 0;
+  fileBytes = 0;
+  /** Bytes of NAR files that became ready since the last batch. */
+  freshBytes = 0;
+
+  constructor(storage: Storage, order: readonly PathInfo[], present: ReadonlySet<StorePath>) {
+    this.#storage = storage;
+    this.#order = order;
+    this.#visible = new Set(present);
+  }
+
+  /** Takes note that the path's NAR file is in the storage, complete. */
+  ready(info: PathInfo, file: PackedNar): void {
+    this.#ready.set(info.path, { info, file });
+    this.freshBytes += file.fileSize ?? 0;
+  }
+
+  /** Publishes all that is ready and whose references are visible; one batch at a time. */
+  publish(): Promise<void> {
+    this.#last = this.#last.then(() => this.#publishReady());
+    return this.#last;
+  }
+
+  /** What is ready but has to wait for a reference that is not visible. */
+  *held(): Generator<{ readonly path: StorePath; readonly behind: StorePath }> {
+    for (const { info } of this.#ready.values())
+      yield { path: info.path, behind: this.#missing(info, this.#visible)! };
+  }
+
+  async #publishReady(): Promise<void> {
+    this.freshBytes = 0;
+    const visible = new Set<StorePath>();
+    const entries: Entry[] = [];
+    const batch: { info: PathInfo; file: PackedNar }[] = [];
+    for (const { path } of this.#order) {
+      const found = this.#ready.get(path);
+      if (!found || this.#missing(found.info, this.#visible, visible)) continue;
+      visible.add(path);
+      batch.push(found);
+      entries.push(narInfoEntry(found.info, found.file));
+    }
+    await this.#storage.publish(entries);
+    for (const { info, file } of batch) {
+      this.#ready.delete(info.path);
+      this.#visible.add(info.path);
+      this.published += 1;
+      this.narBytes += info.narSize;
+      this.fileBytes += file.fileSize ?? 0;
+    }
+  }
+
+  #missing(info: PathInfo, ...visible: readonly ReadonlySet<StorePath>[]): StorePath | undefined {
+    return info.references.find(
+      reference => reference !== info.path && !visible.some(set => set.has(reference)),
+    );
+  }
+}

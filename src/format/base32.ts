@@ -1,0 +1,33 @@
+/**
+ * Nix's base-32: the alphabet leaves out e, o, u and t, and digits count from the end. Digit k, from
+ * the right and from 0, holds bits 5k to 5k+4 of the bytes read as one number, least byte first.
+ */
+const alphabet = '0123456789abcdfghijklmnpqrsvwxyz';
+const values = new Map([...alphabet].map((digit, value) => [digit, value]));
+
+/** The base-32 text of some bytes. */
+export function encodeBase32(bytes: Uint8Array): string {
+  let text = '';
+  for (let k = Math.ceil((bytes.length * 8) / 5) - 1; k >= 0; k--) {
+    const at = (k * 5) >> 3;
+    const pair = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
+    text += alphabet[(pair >> ((k * 5) & 7)) & 31];
+  }
+  return text;
+}
+
+/** The bytes of a base-32 text, or undefined where it is none: other digits, or spare bits that are set. */
+export function decodeBase32(text: string): Buffer | undefined {
+  const bytes = Buffer.alloc(Math.floor((text.length * 5) / 8));
+  for (let k = 0; k < text.length; k++) {
+    const value = values.get(text[text.length - 1 - k]!);
+    if (value === undefined) return undefined;
+    const at = (k * 5) >> 3;
+    const bits = value << ((k * 5) & 7);
+    if (at < bytes.length) bytes[at]! |= bits & 255;
+    else if ((bits & 255) !== 0) return undefined;
+    if (at + 1 < bytes.length) bytes[at + 1]! |= bits >> 8;
+    else if (bits >> 8 !== 0) return undefined;
+  }
+  return bytes;
+}

@@ -1,0 +1,41 @@
+/** From the name of a cache to the Storage that it lies in. */
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { GranaryError } from '../errors.ts';
+import { type DirectoryOptions, directoryStorage } from './directory.ts';
+import type { Storage } from './storage.ts';
+
+/**
+ * Opens a bare path or a `file://` URL (which is percent-decoded; what follows `?` is Nix's own).
+ *
+ * @throws GranaryError `usage` when the name is none of these, or names a file
+ */
+export function openStorage(name: string, options: DirectoryOptions = {}): Storage {
+  const path = pathOf(name);
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat && !stat.isDirectory())
+    throw new GranaryError('usage', `Cannot use ${path} as a cache: it is a file, not a directory`);
+  return directoryStorage(path, options);
+}
+
+function pathOf(name: string): string {
+  if (name === '') throw new GranaryError('usage', 'Cannot use "" as a cache: it is empty');
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(name)?.[1]?.toLowerCase();
+  if (scheme === undefined) return resolve(name);
+  if (scheme !== 'file')
+    throw new GranaryError(
+      'usage',
+      `Cannot use "${name}" as a cache in this version: a cache is a folder or a file:// URL`,
+    );
+  try {
+    return fileURLToPath(name.replace(/[?#].*$/s, ''));
+  } catch (error) {
+    throw new GranaryError(
+      'usage',
+      `Cannot use "${name}" as a cache: a file:// URL has three slashes and an absolute path, as in file:///srv/cache`,
+      {},
+      error,
+    );
+  }
+}

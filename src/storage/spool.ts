@@ -1,0 +1,45 @@
+/** Temporary files for what is too big for memory: beside its place where a Storage can, else apart. */
+import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Body, Storage } from './storage.ts';
+
+export interface Spool extends Disposable {
+  /** A file name that is free; `near` is any key of the storage. */
+  name(near: string): string;
+  /** Removes what may lie under that name. */
+  drop(name: string): void;
+  /** Forgets a name under which nothing was made. */
+  unused(name: string): void;
+}
+
+/** Removes, when disposed, the files that no put has moved away. */
+export function openSpool(storage: Storage): Spool {
+  const names = new Set<string>();
+  const apart = storage.spool ? undefined : mkdtempSync(join(tmpdir(), 'granary-'));
+  return {
+    name(near) {
+      const name = storage.spool?.(near) ?? join(apart!, String(names.size));
+      names.add(name);
+      return name;
+    },
+    drop(name) {
+      names.delete(name);
+      rmSync(name, { force: true });
+    },
+    unused(name) {
+      names.delete(name);
+    },
+    [Symbol.dispose]() {
+      for (const name of names) rmSync(name, { force: true });
+      if (apart) rmSync(apart, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A body whose bytes lie in a spool file, which put may move away. */
+export const spooled = (spool: string, size: number): Body => ({
+  size,
+  spool,
+  open: () => createReadStream(spool),
+});

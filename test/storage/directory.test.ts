@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { directoryStorage } from '../../src/storage/directory.ts';
+import { openStorage } from '../../src/storage/open.ts';
+import { openSpool, spooled } from '../../src/storage/spool.ts';
+import { bodyOf } from '../../src/storage/storage.ts';
+import { temporaryFolder } from '../temporary.ts';
+import { storageLaws } from './conformance.ts';
+
+storageLaws('directory', async () => directoryStorage(join(temporaryFolder(), 'cache')));
+storageLaws('directory without flush', async () =>
+  directoryStorage(temporaryFolder(), { flush: false }),
+);
+
+test('a spool file is moved into its place, not copied', async () => {
+  const root = temporaryFolder();
+  const storage = directoryStorage(root);
+  using spool = openSpool(storage);
+  const name = spool.name('nar/x.nar');
+  writeFileSync(name, 'content');
+  await storage.put('nar/y.nar', spooled(name, 7));
+  assert.ok(!existsSync(name));
+  assert.deepEqual(readdirSync(join(root, 'nar')), ['y.nar']);
+});
+
+test('what is left in a spool goes with it', () => {
+  const root = temporaryFolder();
+  {
+    using spool = openSpool(directoryStorage(root));
+    writeFileSync(spool.name('nar/x.nar'), 'half');
+  }
+  assert.deepEqual(readdirSync(join(root, 'nar')), []);
+});
+
+test('law 6: only temporaries of dead writers are swept', async () => {
+  const root = temporaryFolder();
+  mkdirSync(join(root, 'nar'));
+  const dead = spawnSync(process.execPath, ['-p', 'process.pid']).stdout.toString().trim();
+  const storage = directoryStorage(root);
+  const own = storage.spool?.('nar/own.nar') ?? '';
+  const host = /\.tmp-(.+)-\d+-\d+$/.exec(own)?.[1];
+  const files = {
+    own: own.slice(root.length + 1),
+    'of a living process': `nar/a.nar.tmp-${host}-${process.ppid}-3`,
+    'of another host, fresh': `nar/b.nar.tmp-elsewhere.1-${dead}-0`,
+    'of another host, a day old': 'nar/c.nar.tmp-elsewhere.1-1-0',
+    'of a dead process': `nar/d.nar.tmp-${host}-${dead}-0`,
+    'of a dead process, beside a narinfo': `x.narinfo.tmp-${host}-${dead}-12`,
+    "Nix's own": 'nar/e.nar.tmp.1234.0',
+    'a plain file': 'nar/f.nar',
+  };
+  for (const file of Object.values(files)) writeFileSync(join(root, file), 'half');
+  const old = Date.now() / 1000 - 25 * 3600;
+  utimesSync(join(root, files['of another host, a day old']), old, old);
+  utimesSync(join(root, files['a plain file']), old, old);
+  utimesSync(join(root, files["Nix's own"]), old, old);
+  assert.equal(await storage.sweep?.(), 3);
+  const left = Object.entries(files).filter(([, file]) => existsSync(join(root, file)));
+  assert.deepEqual(
+    left.map(([what]) => what),
+    ['own', 'of a living process', 'of another host, fresh', "Nix's own", 'a plain file'],
+  );
+});
+
+test('a named pipe under a key is absent, and hangs nobody', async () => {
+  const root = temporaryFolder();
+  assert.equal(spawnSync('mkfifo', [join(root, 'x.narinfo')]).status, 0);
+  const storage = directoryStorage(root);
+  assert.equal(await storage.get('x.narinfo'), undefined);
+  assert.equal(await storage.head('x.narinfo'), undefined);
+});
+
+test('free tells bytes even before the folder exists', async () => {
+  const storage = directoryStorage(join(temporaryFolder(), 'not/yet/there'));
+  assert.ok(((await storage.free?.()) ?? 0) > 0);
+});
+
+test('openStorage takes a bare path or a file:// URL, percent-decoded', async () => {
+  const root = join(temporaryFolder(), 'a b+c');
+  await openStorage(`${pathToFileURL(root).href}?trusted=true`).put('x', bodyOf('1'));
+  assert.deepEqual(readdirSync(root), ['x']);
+  assert.equal(openStorage(root).url, root);
+});
+
+const plainFile = (): string => {
+  const name = join(temporaryFolder(), 'file');
+  writeFileSync(name, '');
+  return name;
+};
+for (const [what, name] of Object.entries<() => string>({
+  'a file': plainFile,
+  nothing: () => '',
+  'another scheme': () => 'gopher://x/y',
+  'a host in file://': () => 'file://host/path',
+}))
+  test(`openStorage refuses ${what} as usage`, () => {
+    assert.throws(() => openStorage(name()), { name: 'GranaryError', code: 'usage' });
+  });
