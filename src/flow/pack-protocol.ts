@@ -43,14 +43,16 @@ export interface PackFailure {
 
 export type PackResult = { readonly packed: Packed } | { readonly failure: PackFailure };
 
-/** A block of NAR on its way to the thread that compresses it, and its buffer's way back. */
+/** A block of NAR on its way to the thread that compresses it. */
 export interface Offer {
   readonly id: number;
   readonly block: Uint8Array;
 }
 
-export interface Piece extends Offer {
-  /** undefined: that thread could not compress it */
+/** The same buffer on its way back, with the piece in the block's place. */
+export interface Piece {
+  readonly id: number;
+  /** undefined: that thread could not compress the block */
   readonly piece?: Uint8Array;
 }
 

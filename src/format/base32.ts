@@ -16,9 +16,13 @@ export function encodeBase32(bytes: Uint8Array): string {
   return text;
 }
 
-/** The bytes of a base-32 text, or undefined where it is none: other digits, or spare bits that are set. */
+/**
+ * The bytes of a base-32 text, or undefined where it is none: other digits, a length that no bytes
+ * have, or spare bits that are set.
+ */
 export function decodeBase32(text: string): Buffer | undefined {
   const bytes = Buffer.alloc(Math.floor((text.length * 5) / 8));
+  if (text.length !== Math.ceil((bytes.length * 8) / 5)) return undefined;
   for (let k = 0; k < text.length; k++) {
     const value = values.get(text[text.length - 1 - k]!);
     if (value === undefined) return undefined;

@@ -1,10 +1,13 @@
 /**
  * `nix-cache-info`: lines `Key: value`. The key is all before the first colon, the value is trimmed, a
- * line without a colon and an unknown key are nothing, and of two equal keys the last one counts.
+ * line without a colon and an unknown key are nothing, and of two equal keys the last one counts. But
+ * Nix looks at each as it comes: one bad Priority, or two StoreDirs that differ, and no Nix opens it.
  */
+import { readable } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import type { StoreDir } from './store-path.ts';
 
+/** What a client learns of a cache as a whole. */
 export interface CacheInfo {
   /** As it stands there; a client with another store directory refuses the cache. */
   readonly storeDir?: string;
@@ -13,17 +16,26 @@ export interface CacheInfo {
   readonly priority: number;
 }
 
-/** @throws GranaryError `malformed` for a Priority with which Nix cannot open the cache at all */
+/** @throws GranaryError `malformed` for a text with which no Nix can open the cache */
 export function parseCacheInfo(text: string): CacheInfo {
-  const values = new Map(linesOf(text).map(({ key, value }) => [key, value]));
-  const storeDir = values.get('StoreDir');
-  return {
-    ...(storeDir === undefined ? {} : { storeDir }),
-    wantMassQuery: values.get('WantMassQuery') === '1',
-    priority: parsePriority(values.get('Priority') ?? '0'),
-  };
+  let storeDir: string | undefined;
+  let wantMassQuery = false;
+  let priority = 0;
+  for (const { key, value } of linesOf(text)) {
+    if (key === 'WantMassQuery') wantMassQuery = value === '1';
+    else if (key === 'Priority') priority = parsePriority(value);
+    else if (key === 'StoreDir') {
+      if (storeDir !== undefined && storeDir !== value) {
+        const dirs = `"${readable(storeDir)}" and "${readable(value)}"`;
+        throw bad('StoreDir', `it names two store directories, ${dirs}`);
+      }
+      storeDir = value;
+    }
+  }
+  return { ...(storeDir === undefined ? {} : { storeDir }), wantMassQuery, priority };
 }
 
+/** What a cache is to say of itself; what is left out stays as it is. */
 export interface CacheInfoValues {
   readonly storeDir: StoreDir;
   readonly priority?: number;
@@ -61,7 +73,7 @@ function linesOf(text: string): Line[] {
   for (const line of text.split('\n')) {
     const colon = line.indexOf(':');
     if (colon >= 0) {
-      const value = line.slice(colon + 1).replace(/^[ \t\n\r]+|[ \t\n\r]+$/g, '');
+      const value = trim(line.slice(colon + 1));
       lines.push({ key: line.slice(0, colon), value, start, end: start + line.length });
     }
     start += line.length + 1;
@@ -69,14 +81,25 @@ function linesOf(text: string): Line[] {
   return lines;
 }
 
+/** Not String.trim: it takes more for blank than Nix does, such as the byte A0. */
+function trim(text: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && ' \t\r'.includes(text[start]!)) start++;
+  while (end > start && ' \t\r'.includes(text[end - 1]!)) end--;
+  return text.slice(start, end);
+}
+
 /** As C++'s stoi: a number at the beginning, whatever follows; out of range it throws. */
 function parsePriority(text: string): number {
   const [digits] = /^[ \t\n\v\f\r]*[+-]?\d+/.exec(text) ?? [];
   const value = Number(digits ?? Number.NaN);
   if (value >= -(2 ** 31) && value < 2 ** 31) return value;
-  throw new GranaryError(
-    'malformed',
-    `Cannot read nix-cache-info: its Priority "${text}" is no number, and Nix cannot open such a cache`,
-    { field: 'Priority' },
-  );
+  throw bad('Priority', `its Priority "${readable(text)}" is no number`);
 }
+
+const bad = (field: string, why: string): GranaryError =>
+  new GranaryError(
+    'malformed',
+    `Cannot read nix-cache-info: ${why}, and Nix cannot open such a cache`,
+    { field },
+  );

@@ -8,22 +8,28 @@
  * each followed by `:reference` for every reference and `:self` for one to itself; `output:out` else.
  */
 import { createHash } from 'node:crypto';
+import { readable } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { encodeBase32 } from './base32.ts';
 import { algorithmOf, type Hash, hashOf, hexOf, parseHash } from './hash.ts';
 import { parseBaseName, type StoreDir, type StorePath } from './store-path.ts';
 
 declare const contentAddress: unique symbol;
-/** As Nix prints it, with the digest in base-32. */
+/** As Nix prints it, with the digest in base-32, so equal addresses are equal strings. */
 export type ContentAddress = string & { readonly [contentAddress]: true };
 
 const methods = { nar: 'fixed:r:', flat: 'fixed:', text: 'text:' } as const;
 export type ContentAddressMethod = keyof typeof methods;
 
+/** The content address of a NAR, a file's bytes, or a text, that has this hash. */
 export const makeContentAddress = (method: ContentAddressMethod, hash: Hash): ContentAddress =>
   `${methods[method]}${hash}` as ContentAddress;
 
-/** @throws GranaryError `malformed`, also for git hashing, which is behind an experimental feature */
+/**
+ * Reads a content address, its digest in any base but without SRI, as Nix does.
+ *
+ * @throws GranaryError `malformed`, also for git hashing, which Nix has as an experimental feature
+ */
 export function parseContentAddress(text: string): ContentAddress {
   return makeContentAddress(...split(text));
 }
@@ -97,10 +103,14 @@ export function hashModulo(bytes: Iterable<Uint8Array>, hashPart: string): Hash 
 function split(text: string): [ContentAddressMethod, Hash] {
   const found = /^(text|fixed):(?:(r|git):)?([^:]*):([^:-]*)$/s.exec(text);
   const [, kind, method, algorithm, digest] = found ?? [];
-  if (!found || (kind === 'text' && method) || method === 'git')
-    throw new GranaryError('malformed', `Cannot read "${text}" as a content address`, {
-      field: 'CA',
-    });
+  if (!found || (kind === 'text' && method) || method === 'git') {
+    const why =
+      method === 'git'
+        ? 'Nix hashes like git only as an experimental feature'
+        : 'it is neither text:ALGORITHM:HASH nor fixed:ALGORITHM:HASH or fixed:r:ALGORITHM:HASH';
+    const message = `Cannot read "${readable(text)}" as a content address: ${why}`;
+    throw new GranaryError('malformed', message, { field: 'CA' });
+  }
   const hash = parseHash(`${algorithm}:${digest}`, 'CA');
   return [kind === 'text' ? 'text' : method === 'r' ? 'nar' : 'flat', hash];
 }

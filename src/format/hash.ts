@@ -5,6 +5,7 @@
  *          | algorithm "-" base-64                                             (SRI)
  */
 import { createHash } from 'node:crypto';
+import { readable } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { decodeBase32, encodeBase32 } from './base32.ts';
 
@@ -30,9 +31,11 @@ export const sha256 = (content: Uint8Array | string): Hash =>
       .digest(),
   );
 
+/** The algorithm by which it was made. */
 export const algorithmOf = (value: Hash): HashAlgorithm =>
   value.slice(0, value.indexOf(':')) as HashAlgorithm;
 
+/** The digest, in bytes. */
 export const digestOf = (value: Hash): Buffer => decodeBase32(value.slice(value.indexOf(':') + 1))!;
 
 /** The digest in hex, without the algorithm. */
@@ -53,7 +56,7 @@ export function parseHash(text: string, field = 'hash'): Hash {
     throw bad(
       text,
       field,
-      `"${algorithm}" is no hash algorithm that Nix knows without experimental features`,
+      `"${readable(algorithm)}" is no hash algorithm that Nix knows without experimental features`,
     );
   const digest = decodeDigest(text.slice(cut + 1), algorithm, colon < 0);
   if (!digest) throw bad(text, field, `it is no ${algorithm} in base-16, base-32 or base-64`);
@@ -78,4 +81,4 @@ export function decodeBase64(text: string): Buffer | undefined {
 }
 
 const bad = (text: string, field: string, why: string): GranaryError =>
-  new GranaryError('malformed', `Cannot read ${field} "${text}": ${why}`, { field });
+  new GranaryError('malformed', `Cannot read ${field} "${readable(text)}": ${why}`, { field });

@@ -9,6 +9,7 @@
  * there, and every reader takes both. Names that are not UTF-8 stand there as their raw bytes: not
  * quite JSON, but nothing is lost.
  */
+import { readable } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { isNarName, isNarTarget, limits } from './nar-wire.ts';
 
@@ -90,11 +91,12 @@ function parseNode(json: unknown, path: string, depth: number): ListingNode {
 /** A run of \\u escapes, which may be surrogate pairs, or any other escape. */
 const escapes = /(?:\\u[0-9a-fA-F]{4})+|\\./gs;
 
-/** In latin-1 text an escape above ASCII has to become the bytes of its UTF-8. */
+/** In latin-1 text an escape above ASCII has to become the bytes of its UTF-8; half a pair has none. */
 function escapeToBytes(run: string): string {
   if (!run.startsWith('\\u')) return run;
   const text = JSON.parse(`"${run}"`) as string;
-  const quoted = JSON.stringify(text.toWellFormed()).slice(1, -1);
+  if (!text.isWellFormed()) throw new SyntaxError(`${run} is no character`);
+  const quoted = JSON.stringify(text).slice(1, -1);
   return Buffer.from(quoted, 'utf8').toString('latin1');
 }
 
@@ -108,4 +110,6 @@ function asObject(value: unknown, path: string): Readonly<Record<string, unknown
 }
 
 const bad = (path: string, why: string): GranaryError =>
-  new GranaryError('malformed', `Cannot read the listing at "${path}": ${why}`, { path });
+  new GranaryError('malformed', `Cannot read the listing at "${readable(path)}": ${why}`, {
+    path,
+  });

@@ -6,11 +6,13 @@
  *     value = all from two bytes after the colon's place up to the next newline
  *
  * So a blank line is part of the next field's name, which nobody knows then; the byte behind the
- * colon is skipped unseen; and a `References:` without its blank takes the whole next line.
+ * colon is skipped unseen; and a `References:` without its blank takes the whole next line. Of equal
+ * fields the last one counts, but a second References or CA is an error.
  */
+import { readable } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { parseContentAddress } from './content-address.ts';
-import { type Hash, parseHash } from './hash.ts';
+import { algorithmOf, type Hash, parseHash } from './hash.ts';
 import type { PathInfo } from './path-info.ts';
 import { compareSignatures, parseSignature, type Signature } from './signature.ts';
 import {
@@ -50,15 +52,21 @@ export interface PackedNar {
   readonly fileSize?: number;
 }
 
+/** A path, the file that holds it, and the text that says so. */
 export interface NarInfo extends PathInfo {
   readonly file: PackedNar;
   /** As it was read, so that what it has beyond our fields can be kept. latin-1. */
   readonly text: string;
 }
 
+/** Where a cache keeps the narinfo of a path. */
 export const narInfoKey = (path: StorePath): string => `${hashPart(path)}.narinfo`;
 
-/** @throws GranaryError `malformed`, with the field and its line */
+/**
+ * Reads a narinfo, given as latin-1.
+ *
+ * @throws GranaryError `malformed`, with the field and its line
+ */
 export function parseNarInfo(text: string, storeDir: StoreDir): NarInfo {
   const fields: Fields = { references: [], signatures: new Set() };
   for (const { name, value, line } of fieldsOf(text)) {
@@ -67,22 +75,15 @@ export function parseNarInfo(text: string, storeDir: StoreDir): NarInfo {
     } catch (error) {
       if (!(error instanceof GranaryError)) throw error;
       const { message, facts } = error;
-      throw new GranaryError(
-        'malformed',
-        `Cannot read the narinfo, line ${line}, ${name}: ${message}`,
-        {
-          ...facts,
-          field: name,
-          line,
-        },
-      );
+      const where = `Cannot read the narinfo, line ${line}, ${name}`;
+      throw new GranaryError('malformed', `${where}: ${message}`, { ...facts, field: name, line });
     }
   }
   const { path, narHash, url, narSize, deriver, ca, fileHash, fileSize, references } = fields;
   if (path === undefined) throw missing('StorePath');
   if (narHash === undefined) throw missing('NarHash');
   if (!url) throw missing('URL');
-  if (!narSize) throw missing('NarSize');
+  if (!narSize) throw missing('NarSize', 'missing or zero');
   return {
     path,
     narHash,
@@ -95,14 +96,28 @@ export function parseNarInfo(text: string, storeDir: StoreDir): NarInfo {
       url,
       compression: fields.compression ?? 'bzip2',
       ...(fileHash === undefined ? {} : { fileHash }),
-      ...(fileSize === undefined ? {} : { fileSize }),
+      ...(fileSize ? { fileSize } : {}), // 0 is Nix's word for unknown
     },
     text,
   };
 }
 
-/** @throws GranaryError `malformed` for a value that would break the grammar */
+/**
+ * The narinfo's text, as latin-1: what is read back from it is what went in.
+ *
+ * @throws GranaryError `malformed` for what Nix could not read back or, a hash other than SHA-256,
+ * not write again
+ */
 export function printNarInfo(info: PathInfo, file: PackedNar): string {
+  if (file.url === '') throw unwritable('URL', 'is empty');
+  if (!Number.isSafeInteger(info.narSize) || info.narSize <= 0)
+    throw unwritable('NarSize', `is ${info.narSize}`);
+  for (const [field, hash] of [
+    ['NarHash', info.narHash],
+    ['FileHash', file.fileHash],
+  ] as const)
+    if (hash !== undefined && algorithmOf(hash) !== 'sha256')
+      throw unwritable(field, 'is no SHA-256');
   const lines: (readonly [string, string | number | undefined])[] = [
     ['StorePath', info.path],
     ['URL', file.url],
@@ -119,14 +134,8 @@ export function printNarInfo(info: PathInfo, file: PackedNar): string {
   let text = '';
   for (const [name, value] of lines) {
     if (value === undefined) continue;
-    if (/[\n\r]/.test(String(value)))
-      throw new GranaryError(
-        'malformed',
-        `Cannot write a narinfo: ${name} has a line break in it`,
-        {
-          field: name,
-        },
-      );
+    if (/[^\x00-\xff]|[\n\r]/.test(`${value}`))
+      throw unwritable(name, 'has a line break or is no latin-1');
     text += `${name}: ${value}\n`;
   }
   return text;
@@ -136,9 +145,8 @@ export function printNarInfo(info: PathInfo, file: PackedNar): string {
 export function parseCompression(text = ''): Compression {
   const found = compressions.find(name => name === (text || 'bzip2'));
   if (found) return found;
-  throw new GranaryError('malformed', `Cannot read "${text}" as a compression`, {
-    field: 'Compression',
-  });
+  const message = `Cannot read "${readable(text)}" as a compression: Nix knows ${compressions.join(', ')}`;
+  throw new GranaryError('malformed', message, { field: 'Compression' });
 }
 
 interface Fields {
@@ -150,7 +158,7 @@ interface Fields {
   narHash?: Hash;
   narSize?: number;
   references: readonly StorePath[];
-  deriver?: StorePath | undefined;
+  deriver?: StorePath;
   signatures: Set<Signature>;
   ca?: PathInfo['ca'];
 }
@@ -185,7 +193,7 @@ const parsers: Readonly<Record<string, (into: Fields, value: string, storeDir: S
       into.references = [...new Set(names.map(name => parseBaseName(name, storeDir)))].sort();
     },
     Deriver: (into, value, storeDir) => {
-      into.deriver = value === 'unknown-deriver' ? undefined : parseBaseName(value, storeDir);
+      if (value !== 'unknown-deriver') into.deriver = parseBaseName(value, storeDir);
     },
     Sig: (into, value) => {
       into.signatures.add(parseSignature(value));
@@ -218,12 +226,14 @@ const count = (text: string): number => text.split('\n').length - 1;
 function parseSize(text: string): number {
   const size = /^\+?\d+$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isSafeInteger(size)) return size;
-  throw new GranaryError('malformed', `"${text}" is no size in bytes`);
+  throw new GranaryError('malformed', `"${readable(text)}" is no size in bytes`);
 }
 
 const again = (name: string): GranaryError =>
   new GranaryError('malformed', `there is a second ${name}`);
-const missing = (name: string): GranaryError =>
-  new GranaryError('malformed', `Cannot read the narinfo: ${name} is missing`, { field: name });
+const missing = (name: string, what = 'missing'): GranaryError =>
+  new GranaryError('malformed', `Cannot read the narinfo: ${name} is ${what}`, { field: name });
+const unwritable = (name: string, why: string): GranaryError =>
+  new GranaryError('malformed', `Cannot write a narinfo: its ${name} ${why}`, { field: name });
 const broken = (line: number, why: string): GranaryError =>
   new GranaryError('malformed', `Cannot read the narinfo, line ${line}: ${why}`, { line });

@@ -1,6 +1,11 @@
 /**
  * The references graph that Nix gives a build under structured attributes: an array of paths with
  * hash, size and references. It has neither derivers nor signatures.
+ *
+ *     attrs = { "exportReferencesGraph": { KEY: ROOT or array of ROOT, … }, KEY: graph, … }
+ *     graph = [ { "path", "narHash", "narSize", "references": [ PATH, … ], "ca"? }, … ]
+ *
+ * What else stands there is other people's. A graph is a closure: all that its paths refer to is in it.
  */
 import { GranaryError } from '../errors.ts';
 import { parseContentAddress } from './content-address.ts';
@@ -8,6 +13,7 @@ import { parseHash } from './hash.ts';
 import type { PathInfo } from './path-info.ts';
 import { parseStorePath, type StoreDir, type StorePath } from './store-path.ts';
 
+/** The paths in the order in which they stand there, and those that were asked for. */
 export interface ReferencesGraph {
   readonly infos: readonly PathInfo[];
   readonly roots: readonly StorePath[];
@@ -21,48 +27,59 @@ export interface ReferencesGraph {
  */
 export function parseReferencesGraph(text: string, storeDir: StoreDir): ReferencesGraph {
   const json = parseJson(text);
-  const infos = new Map<StorePath, PathInfo>();
-  const roots = new Set<StorePath>();
   if (Array.isArray(json)) {
-    addPaths(json, 'graph', storeDir, infos);
+    const infos = parsePaths(json, 'graph', storeDir);
     const referred = new Set(
       [...infos.values()].flatMap(info => info.references.filter(path => path !== info.path)),
     );
-    for (const path of infos.keys()) if (!referred.has(path)) roots.add(path);
-  } else {
-    const attributes = asObject(json, 'the whole');
-    const wanted = asObject(attributes.exportReferencesGraph, 'exportReferencesGraph');
-    for (const [key, value] of Object.entries(wanted)) {
-      addPaths(attributes[key], key, storeDir, infos);
-      const texts = (Array.isArray(value) ? value : [value]).flat(Number.POSITIVE_INFINITY);
+    const roots = [...infos.keys()].filter(path => !referred.has(path));
+    if (infos.size > 0 && roots.length === 0) throw bad('graph', 'its paths refer in circles');
+    return { infos: [...infos.values()], roots };
+  }
+  const attributes = asObject(json, 'the whole');
+  const wanted = asObject(attributes.exportReferencesGraph, 'exportReferencesGraph');
+  const infos = new Map<StorePath, PathInfo>();
+  const roots = new Set<StorePath>();
+  for (const [key, value] of Object.entries(wanted)) {
+    const graph = parsePaths(attributes[key], key, storeDir);
+    for (const info of graph.values()) add(info, infos, key);
+    for (const root of [value].flat(deepestRoots)) {
       const field = `exportReferencesGraph.${key}`;
-      for (const root of texts) roots.add(rootOf(root, field, storeDir));
+      const path = rootOf(root, field, storeDir);
+      if (!graph.has(path)) throw bad(field, `its root ${path} is not in the graph`);
+      roots.add(path);
     }
   }
-  for (const { path, references } of infos.values())
-    for (const reference of references)
-      if (!infos.has(reference))
-        throw bad('references', `${path} refers to ${reference}, which is not in the graph`);
-  for (const root of roots)
-    if (!infos.has(root))
-      throw bad('exportReferencesGraph', `its root ${root} is not in the graph`);
   return { infos: [...infos.values()], roots: [...roots] };
 }
 
-function addPaths(
-  list: unknown,
-  key: string,
-  storeDir: StoreDir,
-  infos: Map<StorePath, PathInfo>,
-): void {
+/** Nix flattens arrays of roots, however deep; nobody nests them, and a stack has an end. */
+const deepestRoots = 64;
+
+/** One array: a closure. */
+function parsePaths(list: unknown, key: string, storeDir: StoreDir): Map<StorePath, PathInfo> {
   if (!Array.isArray(list)) throw bad(key, 'it is no array of paths');
+  const infos = new Map<StorePath, PathInfo>();
   for (const [at, entry] of list.entries()) {
-    const info = pathInfo(asObject(entry, `${key}[${at}]`), `${key}[${at}]`, storeDir);
-    const other = infos.get(info.path);
-    if (other && JSON.stringify(other) !== JSON.stringify(info))
-      throw bad(`${key}[${at}]`, `${info.path} is there twice, and differs`);
-    infos.set(info.path, info);
+    const field = `${key}[${at}]`;
+    add(pathInfo(asObject(entry, field), field, storeDir), infos, field);
   }
+  for (const [at, { path }] of list.entries()) {
+    const outside = infos.get(path)!.references.find(reference => !infos.has(reference));
+    if (outside)
+      throw bad(
+        `${key}[${at}].references`,
+        `${path} refers to ${outside}, which is not in the graph`,
+      );
+  }
+  return infos;
+}
+
+function add(info: PathInfo, infos: Map<StorePath, PathInfo>, field: string): void {
+  const other = infos.get(info.path);
+  if (other && JSON.stringify(other) !== JSON.stringify(info))
+    throw bad(field, `${info.path} is there twice, and differs`);
+  infos.set(info.path, info);
 }
 
 function pathInfo(

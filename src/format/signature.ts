@@ -1,4 +1,8 @@
-/** Signatures, `NAME:BASE64`, and the fingerprint that they sign. */
+/**
+ * Signatures, `NAME:BASE64`, and the fingerprint that they sign. Base-64 is read as Nix reads it and
+ * kept in the one spelling in which Nix writes it back, so equal signatures are equal strings.
+ */
+import { readable } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { decodeBase64 } from './hash.ts';
 import type { PathInfo } from './path-info.ts';
@@ -10,16 +14,14 @@ export type Signature = string & { readonly [signature]: true };
 /** @throws GranaryError `malformed` unless there is a name before the first colon, and base-64 behind it */
 export function parseSignature(text: string): Signature {
   const colon = text.indexOf(':');
-  if (colon > 0 && decodeBase64(text.slice(colon + 1))) return text as Signature;
-  throw new GranaryError(
-    'malformed',
-    `Cannot read "${text}" as a signature: it is no NAME:BASE64`,
-    {
-      field: 'Sig',
-    },
-  );
+  const bytes = decodeBase64(text.slice(colon + 1));
+  if (colon > 0 && bytes?.length)
+    return `${text.slice(0, colon)}:${bytes.toString('base64')}` as Signature;
+  const message = `Cannot read "${readable(text)}" as a signature: it is no NAME:BASE64`;
+  throw new GranaryError('malformed', message, { field: 'Sig' });
 }
 
+/** The name of the key that made it. */
 export const keyNameOf = (text: Signature): string => text.slice(0, text.indexOf(':'));
 
 /** The order in which Nix writes them since 2.34: by name, then by bytes. */

@@ -2,6 +2,7 @@
  * Store paths: `STOREDIR/HASH-NAME`, HASH being 32 digits of base-32, NAME 1 to 211 of
  * `0-9 A-Z a-z + - . _ ? =`, not `.` or `..`, and not beginning with `.-` or `..-`.
  */
+import { readable } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 
 declare const storeDir: unique symbol;
@@ -15,17 +16,20 @@ const hashDigits = 32;
 const hashPattern = /^[0-9abcdfghijklmnpqrsvwxyz]{32}$/;
 const namePattern = /^[0-9A-Za-z+\-._?=]{1,211}$/;
 
+/** Where Nix keeps its store unless told otherwise. */
 export const defaultStoreDir = '/nix/store' as StoreDir;
 
-/** @throws GranaryError `malformed` unless it is absolute, plain, and not the root */
+/** @throws GranaryError `malformed` unless it is absolute, plain, not the root, and fit for a line of text */
 export function parseStoreDir(text: string): StoreDir {
-  if (text !== '/' && canonical(text) === text) return text as StoreDir;
+  if (text !== '/' && canonical(text) === text && !/[\x00-\x1f\x7f]/.test(text))
+    return text as StoreDir;
   throw new GranaryError(
     'malformed',
     `Cannot use "${text}" as a store directory: it has to be an absolute path in its plain form, such as ${defaultStoreDir}`,
   );
 }
 
+/** Whether a store path may be called so. */
 export const isStorePathName = (name: string): boolean =>
   namePattern.test(name) && !/^\.{1,2}(-|$)/.test(name);
 
@@ -51,13 +55,17 @@ export function parseBaseName(text: string, dir: StoreDir, shown: string = text)
   if (!hashPattern.test(text.slice(0, hashDigits)))
     throw bad(shown, 'its hash part is not 32 digits of Nix base-32');
   if (text[hashDigits] !== '-') throw bad(shown, 'there is no dash behind its hash part');
-  if (!isStorePathName(name)) throw bad(shown, `"${name}" is no valid name`);
+  if (!isStorePathName(name)) throw bad(shown, `"${readable(name)}" is no valid name`);
   return `${dir}/${text}` as StorePath;
 }
 
+/** `HASH-NAME` of a store path. */
 export const baseName = (path: StorePath): string => path.slice(path.lastIndexOf('/') + 1);
+/** The 32 digits by which caches know a store path. */
 export const hashPart = (path: StorePath): string => baseName(path).slice(0, hashDigits);
+/** What follows the hash and its dash. */
 export const namePart = (path: StorePath): string => baseName(path).slice(hashDigits + 1);
+/** The store directory that a store path lies in. */
 export const storeDirOf = (path: StorePath): StoreDir =>
   path.slice(0, path.lastIndexOf('/')) as StoreDir;
 
@@ -73,4 +81,6 @@ function canonical(text: string): string {
 }
 
 const bad = (text: string, why: string): GranaryError =>
-  new GranaryError('malformed', `Cannot read "${text}" as a store path: ${why}`, { path: text });
+  new GranaryError('malformed', `Cannot read "${readable(text)}" as a store path: ${why}`, {
+    path: text,
+  });
