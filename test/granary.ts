@@ -1,0 +1,31 @@
+/** The program, as a user runs it. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+
+export const repository = join(import.meta.dirname, '..');
+export const program = join(repository, 'bin/granary.js');
+
+export interface Ran {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `granary` with these words to its end. */
+export async function granary(args: readonly string[]): Promise<Ran> {
+  return ended(startGranary(args));
+}
+
+export const startGranary = (args: readonly string[], node: readonly string[] = []): ChildProcess =>
+  spawn(process.execPath, [...node, program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+
+export async function ended(child: ChildProcess): Promise<Ran> {
+  const output = { stdout: '', stderr: '' };
+  for (const stream of ['stdout', 'stderr'] as const)
+    child[stream]?.setEncoding('utf8').on('data', text => {
+      output[stream] += text;
+    });
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, ...output };
+}

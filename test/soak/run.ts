@@ -1,0 +1,40 @@
+/**
+ * What takes too long for every test run: `npm run soak -- NAME [--seed N] [--count N]`. The tests run
+ * a small sample of each.
+ */
+import { parseArgs } from 'node:util';
+
+export interface SoakOptions {
+  readonly seed: number;
+  readonly count: number;
+  readonly print: (line: string) => void;
+}
+
+/** Prints what it saw; throws when something does not hold. */
+export type Soak = (options: SoakOptions) => Promise<void>;
+
+const soaks: Readonly<Record<string, { readonly count: number; load: () => Promise<Soak> }>> = {
+  kills: { count: 100, load: async () => (await import('./kills.ts')).kills },
+  memory: { count: 2048, load: async () => (await import('./memory.ts')).memory },
+};
+
+if (import.meta.main) {
+  const { values, positionals } = parseArgs({
+    options: { seed: { type: 'string' }, count: { type: 'string' } },
+    allowPositionals: true,
+  });
+  const soak = soaks[positionals[0] ?? ''];
+  if (soak) {
+    const start = Date.now();
+    const run = await soak.load();
+    await run({
+      seed: Number(values.seed ?? 1),
+      count: Number(values.count ?? soak.count),
+      print: line => console.log(line),
+    });
+    console.log(`soak ${positionals[0]}: passed in ${((Date.now() - start) / 1000).toFixed(0)} s`);
+  } else {
+    console.error(`Name one of: ${Object.keys(soaks).join(', ')}`);
+    process.exitCode = 2;
+  }
+}
