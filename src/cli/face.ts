@@ -106,13 +106,12 @@ async function openBar(): Promise<Bar> {
     etaBuffer: 50,
     barsize: 24,
   });
-  const start = Date.now();
-  let started = false;
+  let start: number | undefined;
   return {
     update: progress => {
       const { narBytes, totalNarBytes } = progress;
-      if (!started) bar.start(totalNarBytes, 0, { line: '' });
-      started = true;
+      if (start === undefined) bar.start(totalNarBytes, 0, { line: '' });
+      start ??= Date.now();
       const ms = Math.max(1, Date.now() - start);
       const left = narBytes > 0 ? (ms * (totalNarBytes - narBytes)) / narBytes : undefined;
       const rate = `${bytesText((narBytes / ms) * 1000)}/s`;
@@ -120,8 +119,8 @@ async function openBar(): Promise<Bar> {
       bar.update(narBytes, { line: `${progressText(progress)}, ${rate}${time}` });
     },
     stop: () => {
-      if (started) bar.stop();
-      started = false;
+      if (start !== undefined) bar.stop();
+      start = undefined;
     },
   };
 }

@@ -28,8 +28,7 @@ export function decodeBase32(text: string): Buffer | undefined {
     if (value === undefined) return undefined;
     const at = (k * 5) >> 3;
     const bits = value << ((k * 5) & 7);
-    if (at < bytes.length) bytes[at]! |= bits & 255;
-    else if ((bits & 255) !== 0) return undefined;
+    bytes[at]! |= bits & 255;
     if (at + 1 < bytes.length) bytes[at + 1]! |= bits >> 8;
     else if (bits >> 8 !== 0) return undefined;
   }

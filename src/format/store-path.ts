@@ -21,7 +21,7 @@ export const defaultStoreDir = '/nix/store' as StoreDir;
 
 /** @throws GranaryError `malformed` unless it is absolute, plain, not the root, and fit for a line of text */
 export function parseStoreDir(text: string): StoreDir {
-  if (text !== '/' && canonical(text) === text && !/[\x00-\x1f\x7f]/.test(text))
+  if (text.length > 1 && canonical(text) === text && !/[\x00-\x1f\x7f]/.test(text))
     return text as StoreDir;
   throw new GranaryError(
     'malformed',
