@@ -20,7 +20,7 @@ import { hashPart, type StoreDir, type StorePath } from '../format/store-path.ts
 import { bodyOf, type Entry, isTemporaryKey, type Storage } from '../storage/storage.ts';
 import { codecFor, type WritableCompression } from './codec.ts';
 
-export const cacheInfoKey = 'nix-cache-info';
+const cacheInfoKey = 'nix-cache-info';
 
 /** A narinfo or nix-cache-info beyond this is no such file. Nix has no limit; memory has. */
 const metadataLimit = 64 << 20;

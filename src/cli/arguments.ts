@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { GranaryError } from '../errors.ts';
 import { nearest } from './nearest.ts';
 
-export interface Option {
+interface Option {
   /** What the value is called in the help; a flag has none. */
   readonly value?: string;
   readonly help: string;

@@ -7,7 +7,7 @@ import type { ErrorCode, ErrorFacts } from '../errors.ts';
 import { bytesText, secondsText } from './units.ts';
 
 /** One line of --json. */
-export type Event =
+type Event =
   | { readonly type: 'plan' | 'path' | 'note' | 'summary'; readonly [field: string]: unknown }
   | {
       readonly type: 'error';
@@ -16,7 +16,7 @@ export type Event =
       readonly facts?: ErrorFacts;
     };
 
-export interface Progress {
+interface Progress {
   readonly narBytes: number;
   readonly totalNarBytes: number;
   readonly paths: number;

@@ -44,7 +44,7 @@ export interface PackFailure {
 export type PackResult = { readonly packed: Packed } | { readonly failure: PackFailure };
 
 /** A block of NAR on its way to the thread that compresses it. */
-export interface Offer {
+interface Offer {
   readonly id: number;
   readonly block: Uint8Array;
 }

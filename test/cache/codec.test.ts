@@ -170,7 +170,6 @@ const tools: Record<string, string[]> = {
   zstd: ['zstd', '-dcq'],
   xz: ['xz', '-dc'],
   gzip: ['gzip', '-dc'],
-  br: ['brotli', '-dc'],
 };
 for (const [name, [tool, ...options]] of Object.entries(tools)) {
   const missing = spawnSync(tool!, ['--version']).error && `${tool} is not on this machine`;
