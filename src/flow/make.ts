@@ -9,8 +9,10 @@
 import { type CacheInfoChanges, listingKey, narKey, prepareCache } from '../cache/cache.ts';
 import { codecFor, type WritableCompression } from '../cache/codec.ts';
 import { type ErrorCode, GranaryError } from '../errors.ts';
+import { type SecretKey, signWith } from '../format/key.ts';
 import type { PackedNar } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
+import { fingerprint } from '../format/signature.ts';
 import { hashPart, type StoreDir, type StorePath } from '../format/store-path.ts';
 import { openSpool, spooled } from '../storage/spool.ts';
 import { bodyOf, type Storage } from '../storage/storage.ts';
@@ -26,6 +28,8 @@ export interface MakeOptions {
   readonly level: number;
   readonly listings: boolean;
   readonly cacheInfo: CacheInfoChanges;
+  /** Each adds a signature to what is packed. */
+  readonly keys: readonly SecretKey[];
   /** Packing threads at once. */
   readonly jobs: number;
   readonly report: (event: MakeEvent) => void;
@@ -156,7 +160,7 @@ async function packAll(
       const file = await putNar(storage, info, packed, tasks[at]!.spool, compression);
       if (packed.bytes) spool.unused(tasks[at]!.spool);
       else spool.drop(tasks[at]!.spool);
-      publisher.ready({ ...info, narSize: packed.narSize }, file);
+      publisher.ready(signed({ ...info, narSize: packed.narSize }, options.keys), file);
       const { narSize, fileSize } = packed;
       report({
         type: 'path',
@@ -181,6 +185,11 @@ async function packAll(
     throw error;
   }
 }
+
+const signed = (info: PathInfo, keys: readonly SecretKey[]): PathInfo => ({
+  ...info,
+  signatures: [...info.signatures, ...keys.map(key => signWith(key, fingerprint(info)))],
+});
 
 /** Largest first, so that no big path comes last and alone; small ones together. */
 function* grouped(packs: readonly Pack[]): Generator<readonly Pack[]> {

@@ -1,15 +1,13 @@
 /** `granary make`: a cache of closures. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { pathToFileURL } from 'node:url';
 import { codecFor, type WritableCompression } from '../../cache/codec.ts';
-import { errorTable, GranaryError, gravest } from '../../errors.ts';
-import { executeMake, type MadeSummary, type MakeEvent } from '../../flow/make.ts';
-import { type MakePlan, planMake, type Source } from '../../flow/plan.ts';
+import { GranaryError } from '../../errors.ts';
+import { executeMake } from '../../flow/make.ts';
+import { planMake, type Source } from '../../flow/plan.ts';
 import { parseReferencesGraph } from '../../format/references-graph.ts';
 import type { StoreDir, StorePath } from '../../format/store-path.ts';
 import { openStorage } from '../../storage/open.ts';
-import type { Storage } from '../../storage/storage.ts';
 import { addedStore, parsePlainTree } from '../../store/added.ts';
 import { graphStore } from '../../store/graph.ts';
 import { openStore, placesOf } from '../../store/open.ts';
@@ -17,7 +15,8 @@ import { resolveRoot } from '../../store/roots.ts';
 import type { Arguments } from '../arguments.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
-import { bytesText, counted, secondsText } from '../units.ts';
+import { readSecretKey } from '../key-files.ts';
+import { showEvent, showPlan, showStart, showSummary } from '../show-make.ts';
 
 const compressions = ['zstd', 'xz', 'gzip', 'br', 'none'] as const;
 
@@ -41,6 +40,7 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
     },
     compression: { value: 'NAME', help: 'zstd (default), xz, gzip, br or none' },
     level: { value: 'N', help: 'defaults: zstd 3, xz 6, gzip 6, br 5' },
+    sign: { value: 'FILE', help: 'a secret key to sign what is packed with. Repeatable' },
     listings: { help: 'write a listing (.ls) of each path' },
     priority: {
       value: 'N',
@@ -78,6 +78,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const storage = openStorage(to, { flush: !args.has('no-flush') });
   const { sources, storeDir } = sourcesOf(args, face);
   const listings = args.has('listings');
+  const keys = args.all('sign').map(readSecretKey);
 
   const plan = await planMake(sources, storage, { storeDir, listings });
   if (args.has('dry-run')) return showPlan(plan, storage, face);
@@ -87,15 +88,16 @@ async function run(args: Arguments, face: Face): Promise<number> {
     compression,
     level,
     listings,
+    keys,
     cacheInfo: {
       ...(priority === undefined ? {} : { priority }),
       ...(args.has('want-mass-query') ? { wantMassQuery: true } : {}),
     },
     jobs,
-    report: event => tell(event, plan, face),
+    report: event => showEvent(event, plan, face),
   });
   face.done();
-  return showSummary(plan, made, storage, Date.now() - start, face);
+  return showSummary(plan, made, { storage, keys, ms: Date.now() - start, face });
 }
 
 function levelOf(args: Arguments, compression: WritableCompression): number {
@@ -167,121 +169,4 @@ function hintAtOutputs(root: StorePath, file: string, face: Face): void {
   face.note(
     `${root} is a derivation: the cache gets that file and its closure, not what it builds${built}`,
   );
-}
-
-const planEvent = (plan: MakePlan) => ({
-  type: 'plan' as const,
-  paths: plan.packs.length + plan.present.size,
-  present: plan.present.size,
-  missing: plan.packs.filter(pack => pack.again === undefined).length,
-  again: plan.packs.filter(pack => pack.again !== undefined).length,
-  narBytes: plan.narBytes,
-  ...(plan.freeBytes === undefined ? {} : { freeBytes: plan.freeBytes }),
-});
-
-function showPlan(plan: MakePlan, storage: Storage, face: Face): number {
-  for (const path of plan.present) face.show({ type: 'path', path, state: 'present' });
-  for (const { info, again } of plan.packs) {
-    const { path, narSize } = info;
-    const why = again === undefined ? '' : `  (again: ${again})`;
-    face.show(
-      {
-        type: 'path',
-        path,
-        state: again === undefined ? 'missing' : 'again',
-        narSize,
-        ...(again === undefined ? {} : { again }),
-      },
-      `${bytesText(narSize).padStart(8)}  ${path}${why}`,
-    );
-  }
-  const event = planEvent(plan);
-  const free = plan.freeBytes === undefined ? '' : `; ${bytesText(plan.freeBytes)} are free there`;
-  face.show(
-    event,
-    `Would pack ${counted(plan.packs.length, 'path')} (${bytesText(plan.narBytes)} before compression) into ${storage.url}; ${counted(plan.present.size, 'path')} already there${free}.`,
-  );
-  face.show({ ...event, type: 'summary', ok: true, exit: 0, dryRun: true });
-  return 0;
-}
-
-function showStart(plan: MakePlan, storage: Storage, face: Face): void {
-  face.show(planEvent(plan));
-  const { freeBytes, narBytes } = plan;
-  if (freeBytes !== undefined && freeBytes < narBytes / 4)
-    face.note(
-      `There are ${bytesText(freeBytes)} free at ${storage.url} for ${bytesText(narBytes)} of NARs before compression: the disk may not be big enough`,
-    );
-}
-
-function tell(event: MakeEvent, plan: MakePlan, face: Face): void {
-  if (event.type === 'progress') {
-    const { narBytes, paths } = event;
-    face.progress({ narBytes, paths, totalNarBytes: plan.narBytes, totalPaths: plan.packs.length });
-  } else if (event.state === 'failed') {
-    const { code, message, path } = event;
-    face.show({ type: 'error', code, message, facts: { path } });
-  } else if (event.state === 'packed' && event.again !== undefined) {
-    face.show(event, `Packed ${event.path} again: ${event.again}.`);
-  } else face.show(event);
-}
-
-function showSummary(
-  plan: MakePlan,
-  made: MadeSummary,
-  storage: Storage,
-  ms: number,
-  face: Face,
-): number {
-  const code = gravest([...made.failed.values()].map(error => error.code));
-  const exit = code === undefined ? 0 : errorTable[code].exit;
-  const { added, narBytes, fileBytes, swept } = made;
-  const paths = added + plan.present.size;
-  const lines = [
-    `${storage.url}: ${counted(paths, 'path')}, ${added === 0 ? 'none' : added.toLocaleString('en')} new; ` +
-      `${bytesText(narBytes)} of NARs in ${bytesText(fileBytes)} of files; ${secondsText(ms)}`,
-  ];
-  if (swept > 0) lines.push(`Removed ${counted(swept, 'temporary file')} of interrupted runs.`);
-  if (made.failed.size > 0)
-    lines.push(`Not published: ${counted(made.failed.size, 'path')} that failed${heldText(made)}.`);
-  else lines.push(...useText(plan, storage));
-  face.show(
-    {
-      type: 'summary',
-      ok: exit === 0,
-      exit,
-      cache: storage.url,
-      paths,
-      added,
-      present: plan.present.size,
-      failed: [...made.failed.keys()],
-      held: made.held,
-      narBytes,
-      fileBytes,
-      seconds: ms / 1000,
-    },
-    lines.join('\n'),
-  );
-  return exit;
-}
-
-const heldText = ({ held }: MadeSummary): string =>
-  held.length === 0
-    ? ''
-    : `, and ${counted(held.length, 'path')} that refer to them (such as ${held[0]})`;
-
-/** How to install from the cache, ready to copy. */
-function useText(plan: MakePlan, storage: Storage): string[] {
-  const url = pathToFileURL(storage.url).href;
-  const unsigned = plan.needsSignatures;
-  const [root] = plan.roots;
-  const believe = unsigned ? ' --option require-sigs false' : '';
-  return [
-    '',
-    'Use it once:',
-    `  nix-store --realise ${root} --option substituters ${url}${believe}`,
-    'or always, by these lines in nix.conf:',
-    `  extra-substituters = ${url}`,
-    ...(unsigned ? ['  require-sigs = false    # its paths are not signed'] : []),
-  ];
 }
