@@ -20,7 +20,7 @@ import { hashPart, type StoreDir, type StorePath } from '../format/store-path.ts
 import { bodyOf, type Entry, isTemporaryKey, type Storage } from '../storage/storage.ts';
 import { codecFor, type WritableCompression } from './codec.ts';
 
-const cacheInfoKey = 'nix-cache-info';
+export const cacheInfoKey = 'nix-cache-info';
 
 /** A narinfo or nix-cache-info beyond this is no such file. Nix has no limit; memory has. */
 const metadataLimit = 64 << 20;
@@ -30,8 +30,8 @@ const metadataLimit = 64 << 20;
  * already when the cache is mounted read-only. Their placeholder survives tools that drop empty
  * folders or dot files.
  */
-const folders = ['nar', 'log', 'realisations', 'build-trace-v2', 'debuginfo'];
-const placeholder =
+export const folders = ['nar', 'log', 'realisations', 'build-trace-v2', 'debuginfo'];
+export const placeholder =
   'Keeps this folder in copies of the cache: Nix needs it when the cache is read-only.\n';
 
 /** What `nix-cache-info` should say; what is left out stays as it is. */
@@ -114,8 +114,8 @@ export const narInfoEntry = (info: PathInfo, file: PackedNar): Entry => ({
   body: bodyOf(printNarInfo(info, file)),
 });
 
-/** latin-1 */
-async function readText(storage: Storage, key: string): Promise<string | undefined> {
+/** A small file of the cache, as latin-1; undefined when it is not there. */
+export async function readText(storage: Storage, key: string): Promise<string | undefined> {
   const found = await storage.get(key);
   if (!found) return undefined;
   const bytes = await collect(found.bytes, metadataLimit);

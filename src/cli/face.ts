@@ -8,7 +8,10 @@ import { bytesText, secondsText } from './units.ts';
 
 /** One line of --json. */
 type Event =
-  | { readonly type: 'plan' | 'path' | 'note' | 'summary'; readonly [field: string]: unknown }
+  | {
+      readonly type: 'plan' | 'path' | 'finding' | 'note' | 'summary';
+      readonly [field: string]: unknown;
+    }
   | {
       readonly type: 'error';
       readonly code: ErrorCode;

@@ -12,6 +12,10 @@ const commands: Readonly<Record<string, { about: string; load: () => Promise<Com
     about: 'make a binary cache of closures, or add to one',
     load: async () => (await import('./commands/make.ts')).make,
   },
+  verify: {
+    about: 'prove a cache, or say what is wrong with it',
+    load: async () => (await import('./commands/verify.ts')).verify,
+  },
   key: {
     about: 'make a signing key, or show the public half of one',
     load: async () => (await import('./commands/key.ts')).key,

@@ -3,7 +3,8 @@
  * the right and from 0, holds bits 5k to 5k+4 of the bytes read as one number, least byte first.
  */
 const alphabet = '0123456789abcdfghijklmnpqrsvwxyz';
-const values = new Map([...alphabet].map((digit, value) => [digit, value]));
+const values: (number | undefined)[] = []; // by char code
+for (const [value, digit] of [...alphabet].entries()) values[digit.charCodeAt(0)] = value;
 
 /** The base-32 text of some bytes. */
 export function encodeBase32(bytes: Uint8Array): string {
@@ -24,7 +25,7 @@ export function decodeBase32(text: string): Buffer | undefined {
   const bytes = Buffer.alloc(Math.floor((text.length * 5) / 8));
   if (text.length !== Math.ceil((bytes.length * 8) / 5)) return undefined;
   for (let k = 0; k < text.length; k++) {
-    const value = values.get(text[text.length - 1 - k]!);
+    const value = values[text.charCodeAt(text.length - 1 - k)];
     if (value === undefined) return undefined;
     const at = (k * 5) >> 3;
     const bits = value << ((k * 5) & 7);

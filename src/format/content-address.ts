@@ -31,7 +31,7 @@ export const makeContentAddress = (method: ContentAddressMethod, hash: Hash): Co
  * @throws GranaryError `malformed`, also for git hashing, which Nix has as an experimental feature
  */
 export function parseContentAddress(text: string): ContentAddress {
-  return makeContentAddress(...split(text));
+  return makeContentAddress(...partsOf(text));
 }
 
 /**
@@ -47,7 +47,7 @@ export function contentAddressedPath(
   references: readonly StorePath[],
   self: boolean,
 ): StorePath {
-  const [method, hash] = split(ca);
+  const [method, hash] = partsOf(ca);
   const refuse = (why: string): never => {
     throw new GranaryError('malformed', `Cannot make a store path of ${ca}: ${why}`, {
       field: 'CA',
@@ -76,31 +76,49 @@ export function contentAddressedPath(
  * zeros, and their positions follow at the end. (Nix 2.17 to 2.34 forgot the positions.)
  */
 export function hashModulo(bytes: Iterable<Uint8Array>, hashPart: string): Hash {
-  const digest = createHash('sha256');
-  const pattern = Buffer.from(hashPart, 'latin1');
-  const zeros = Buffer.alloc(pattern.length);
-  const positions: number[] = [];
-  let held = Buffer.alloc(0); // may hold the beginning of a match
-  let offset = 0; // of `held` in the NAR
-  for (const chunk of bytes) {
-    const text = Buffer.concat([held, chunk]);
-    let from = 0;
-    for (let at = text.indexOf(pattern); at >= 0; at = text.indexOf(pattern, from)) {
-      digest.update(text.subarray(from, at)).update(zeros);
-      positions.push(offset + at);
-      from = at + pattern.length;
-    }
-    const keep = Math.max(from, text.length - pattern.length + 1);
-    digest.update(text.subarray(from, keep));
-    held = Buffer.from(text.subarray(keep));
-    offset += keep;
-  }
-  digest.update(held);
-  for (const position of positions) digest.update(`|${position}`);
-  return hashOf('sha256', digest.digest());
+  const sum = new ModuloSum(hashPart);
+  for (const chunk of bytes) sum.update(chunk);
+  return sum.digest();
 }
 
-function split(text: string): [ContentAddressMethod, Hash] {
+/** The same for bytes that come one chunk at a time. */
+export class ModuloSum {
+  readonly #digest = createHash('sha256');
+  readonly #pattern: Buffer;
+  readonly #zeros: Buffer;
+  readonly #positions: number[] = [];
+  #held = Buffer.alloc(0); // may hold the beginning of a match
+  #offset = 0; // of what is held, in the NAR
+
+  constructor(hashPart: string) {
+    this.#pattern = Buffer.from(hashPart, 'latin1');
+    this.#zeros = Buffer.alloc(this.#pattern.length);
+  }
+
+  update(chunk: Uint8Array): void {
+    const text = Buffer.concat([this.#held, chunk]);
+    const size = this.#pattern.length;
+    let from = 0;
+    for (let at = text.indexOf(this.#pattern); at >= 0; at = text.indexOf(this.#pattern, from)) {
+      this.#digest.update(text.subarray(from, at)).update(this.#zeros);
+      this.#positions.push(this.#offset + at);
+      from = at + size;
+    }
+    const keep = Math.max(from, text.length - size + 1);
+    this.#digest.update(text.subarray(from, keep));
+    this.#held = Buffer.from(text.subarray(keep));
+    this.#offset += keep;
+  }
+
+  digest(): Hash {
+    this.#digest.update(this.#held);
+    for (const position of this.#positions) this.#digest.update(`|${position}`);
+    return hashOf('sha256', this.#digest.digest());
+  }
+}
+
+/** The method and the hash that a content address names. */
+export function partsOf(text: string): [ContentAddressMethod, Hash] {
   const found = /^(text|fixed):(?:(r|git):)?([^:]*):([^:-]*)$/s.exec(text);
   const [, kind, method, algorithm, digest] = found ?? [];
   if (!found || (kind === 'text' && method) || method === 'git') {

@@ -88,16 +88,15 @@ function parseNode(json: unknown, path: string, depth: number): ListingNode {
   return { type: 'directory', entries };
 }
 
-/** A run of \\u escapes, which may be surrogate pairs, or any other escape. */
-const escapes = /(?:\\u[0-9a-fA-F]{4})+|\\./gs;
+/** An escape; a surrogate pair is one. (A run of any length would be too much for a regular expression.) */
+const escapes = /\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[0-9a-fA-F]{4}|\\./gs;
 
 /** In latin-1 text an escape above ASCII has to become the bytes of its UTF-8; half a pair has none. */
-function escapeToBytes(run: string): string {
-  if (!run.startsWith('\\u')) return run;
-  const text = JSON.parse(`"${run}"`) as string;
-  if (!text.isWellFormed()) throw new SyntaxError(`${run} is no character`);
-  const quoted = JSON.stringify(text).slice(1, -1);
-  return Buffer.from(quoted, 'utf8').toString('latin1');
+function escapeToBytes(found: string): string {
+  if (!found.startsWith('\\u')) return found;
+  const text = JSON.parse(`"${found}"`) as string;
+  if (!text.isWellFormed()) throw new SyntaxError(`${found} is no character`);
+  return text < '\x80' ? found : Buffer.from(text, 'utf8').toString('latin1');
 }
 
 const isCount = (value: unknown): value is number =>

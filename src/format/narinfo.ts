@@ -69,12 +69,13 @@ export const narInfoKey = (path: StorePath): string => `${hashPart(path)}.narinf
  */
 export function parseNarInfo(text: string, storeDir: StoreDir): NarInfo {
   const fields: Fields = { references: [], signatures: new Set() };
-  for (const { name, value, line } of fieldsOf(text)) {
+  for (const { name, value, colon } of fieldsOf(text)) {
     try {
       parsers[name]?.(fields, value, storeDir);
     } catch (error) {
       if (!(error instanceof GranaryError)) throw error;
       const { message, facts } = error;
+      const line = lineAt(text, colon);
       const where = `Cannot read the narinfo, line ${line}, ${name}`;
       throw new GranaryError('malformed', `${where}: ${message}`, { ...facts, field: name, line });
     }
@@ -204,23 +205,18 @@ const parsers: Readonly<Record<string, (into: Fields, value: string, storeDir: S
     },
   };
 
-function* fieldsOf(text: string): Generator<{ name: string; value: string; line: number }> {
-  let line = 1;
+function* fieldsOf(text: string): Generator<{ name: string; value: string; colon: number }> {
   for (let at = 0; at < text.length; ) {
     const colon = text.indexOf(':', at);
-    if (colon < 0) throw broken(line, 'there is no colon');
-    const name = text.slice(at, colon);
-    line += count(name);
+    if (colon < 0) throw broken(lineAt(text, at), 'there is no colon');
     const end = text.indexOf('\n', colon + 2);
-    if (end < 0) throw broken(line, 'there is no newline at its end');
-    const value = text.slice(colon + 2, end);
-    yield { name, value, line };
-    line += count(text.slice(colon, end + 1));
+    if (end < 0) throw broken(lineAt(text, colon), 'there is no newline at its end');
+    yield { name: text.slice(at, colon), value: text.slice(colon + 2, end), colon };
     at = end + 1;
   }
 }
 
-const count = (text: string): number => text.split('\n').length - 1;
+const lineAt = (text: string, at: number): number => text.slice(0, at).split('\n').length;
 
 /** As boost::lexical_cast reads an unsigned number: digits, a plus before them at most. */
 function parseSize(text: string): number {
@@ -237,3 +233,12 @@ const unwritable = (name: string, why: string): GranaryError =>
   new GranaryError('malformed', `Cannot write a narinfo: its ${name} ${why}`, { field: name });
 const broken = (line: number, why: string): GranaryError =>
   new GranaryError('malformed', `Cannot read the narinfo, line ${line}: ${why}`, { line });
+
+/** Names of fields that a blank line before them hides: it became part of their name. */
+export function hiddenFields(text: string): string[] {
+  const names = [...fieldsOf(text)].map(({ name }) => name);
+  return names
+    .filter(name => /\n/.test(name))
+    .map(name => name.slice(name.lastIndexOf('\n') + 1))
+    .filter(name => Object.hasOwn(parsers, name));
+}

@@ -34,7 +34,14 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { collect } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
-import { type Body, checkKey, type Entry, type Storage, temporaryName } from './storage.ts';
+import {
+  type Body,
+  checkKey,
+  type Entry,
+  type Storage,
+  type Thing,
+  temporaryName,
+} from './storage.ts';
 
 const { O_RDONLY, O_NONBLOCK } = constants;
 const smallBytes = 256 * 1024;
@@ -157,6 +164,12 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
       }
     },
 
+    local: fileOf,
+
+    async *inventory() {
+      yield* thingsBelow(root, '');
+    },
+
     spool(near) {
       const file = temporaryFor(fileOf(near));
       makeParent(file);
@@ -262,6 +275,21 @@ function* keysBelow(root: string, directory: string, prefix: string): Generator<
       if (below.startsWith(prefix) || prefix.startsWith(below))
         yield* keysBelow(root, below, prefix);
     } else if (key.startsWith(prefix)) yield key;
+  }
+}
+
+function* thingsBelow(root: string, directory: string): Generator<Thing> {
+  const entries = orAbsentSync(() => readdirSync(join(root, directory), { withFileTypes: true }));
+  for (const entry of entries ?? []) {
+    const key = directory + entry.name;
+    if (entry.isFile()) {
+      const size = lstatSync(join(root, key), { throwIfNoEntry: false })?.size ?? 0;
+      yield { key, kind: 'value', size };
+    } else if (entry.isDirectory()) {
+      const below = [...thingsBelow(root, `${key}/`)];
+      yield { key, kind: below.length === 0 ? 'empty folder' : 'folder', size: 0 };
+      yield* below;
+    } else yield { key, kind: entry.isSymbolicLink() ? 'link' : 'other', size: 0 };
   }
 }
 

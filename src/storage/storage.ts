@@ -17,6 +17,14 @@ export interface Stat {
   readonly modified?: Date;
 }
 
+/** Something that lies in a storage; `key` may be one that no value can have. */
+export interface Thing {
+  readonly key: string;
+  readonly kind: 'value' | 'empty folder' | 'folder' | 'link' | 'other';
+  /** bytes, of a value */
+  readonly size: number;
+}
+
 /** Part of a value: `length` bytes from `start`. */
 export interface Span {
   readonly start: number;
@@ -47,6 +55,10 @@ export interface Storage {
   publish(entries: readonly Entry[]): Promise<void>;
   delete?(key: string): Promise<void>;
   list?(prefix: string): AsyncIterable<Stat & { readonly key: string }>;
+  /** The file on this machine that holds the value, where there is one. */
+  local?(key: string): string;
+  /** All that lies there, also what is no value: what a check of the whole has to see. */
+  inventory?(): AsyncIterable<Thing>;
   /** A free file name from which put can take a file without copying it; `near` is any key. */
   spool?(near: string): string;
   /** Removes what dead writers left half-written; gives how many files that were. */

@@ -9,7 +9,7 @@ import { createReadStream, readdirSync, readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, normalize } from 'node:path';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { codecFor } from '../../src/cache/codec.ts';
 import { sha256 } from '../../src/format/hash.ts';
 import { parseNarInfo } from '../../src/format/narinfo.ts';
@@ -17,7 +17,15 @@ import { defaultStoreDir } from '../../src/format/store-path.ts';
 import { type Corpus, gitCorpus, manyPaths, runInstalled } from './corpus.ts';
 import { granary } from './granary.ts';
 import { scratch } from './kept.ts';
-import { ages, clientStore, installs, nix, whyNoClients, whyNoReadOnlyMounts } from './nix.ts';
+import {
+  ages,
+  clientStore,
+  installs,
+  type Nix,
+  nix,
+  whyNoClients,
+  whyNoReadOnlyMounts,
+} from './nix.ts';
 import { execute } from './process.ts';
 
 const skip = await whyNoClients();
@@ -55,6 +63,12 @@ async function make({ url, root }: Pick<Corpus, 'url' | 'root'>, how: string[]):
   return cache;
 }
 
+async function installsAndRuns(age: Nix['age'], cache: string, git: string): Promise<void> {
+  const { store } = await installs(await nix(age), { cache, path: git });
+  const run = await runInstalled(store, `${git}/usr/bin/git`, ['--version']);
+  assert.match(run.stdout, /^git version \d/, `${age}: ${run.stderr}`);
+}
+
 const keysOf = (cache: string, ending: string): string[] =>
   readdirSync(cache)
     .filter(name => name.endsWith(ending))
@@ -69,21 +83,16 @@ describe('a cache of git', () => {
     }, async () => {
       const { root } = await gitCorpus();
       const cache = `file://${await gitCache(compression)}`;
-      for (const age of ages) {
-        const { store } = await installs(await nix(age), { cache, path: root });
-        const run = await runInstalled(store, `${root}/usr/bin/git`, ['--version']);
-        assert.match(run.stdout, /^git version \d/, run.stderr);
-      }
+      await Promise.all(ages.map(age => installsAndRuns(age, cache, root)));
     });
 
-  test('installs over HTTP from a plain static server, and git runs', { skip }, async () => {
+  test('installs over HTTP from a plain static server, and git runs', { skip }, async t => {
     const { root } = await gitCorpus();
-    const cache = await serve(await gitCache('zstd'));
-    for (const age of ['oldest', 'newest'] as const) {
-      const { store } = await installs(await nix(age), { cache, path: root });
-      const run = await runInstalled(store, `${root}/usr/bin/git`, ['--version']);
-      assert.match(run.stdout, /^git version \d/, run.stderr);
-    }
+    const server = await serve(await gitCache('zstd'));
+    t.after(() => server.close());
+    const cache = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const some = ['oldest', 'newest'] as const;
+    await Promise.all(some.map(age => installsAndRuns(age, cache, root)));
   });
 
   test('holds in each file the NAR that nix-store --dump gives, and its NarHash', {
@@ -221,14 +230,13 @@ const listing = (cache: string, key: string): unknown =>
   );
 
 /** A server that knows nothing but files. */
-async function serve(dir: string): Promise<string> {
-  const server: Server = createServer((request, response) => {
+async function serve(dir: string): Promise<Server> {
+  const server = createServer((request, response) => {
     const file = createReadStream(join(dir, normalize(new URL(request.url!, 'http://h').pathname)));
     file.on('error', () => response.writeHead(404).end());
     file.pipe(response);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  after(() => server.close());
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return server;
 }

@@ -207,3 +207,8 @@ test('a message about a listing shows names as a person reads them', () => {
   );
   throws(() => parseListing(text), { message: /at "\/ő\\x1b"/ });
 });
+
+test('a listing of millions of escapes is read, however long their run', () => {
+  const text = `{"x":"${'\\u0041'.repeat(2e6)}","root":{"type":"regular"},"version":1}`;
+  deepEqual(parseListing(text), regular(0, 0));
+});

@@ -1,0 +1,184 @@
+/**
+ * What a compressed NAR really is, found in one pass that believes nothing: no more than a limit is
+ * decompressed, and nothing is allocated by a size that is stated.
+ */
+import { createHash, type Hash as Sum } from 'node:crypto';
+import type { Bytes } from '../bytes.ts';
+import { GranaryError } from '../errors.ts';
+import { ModuloSum } from '../format/content-address.ts';
+import { type Hash, type HashAlgorithm, hashOf } from '../format/hash.ts';
+import { printListing } from '../format/nar-listing.ts';
+import { ListingBuilder } from '../format/nar-listing-builder.ts';
+import { NarReader } from '../format/nar-read.ts';
+import type { NarEvent } from '../format/nar-wire.ts';
+import { codecFor } from './codec.ts';
+
+/** What a file should be, as far as it takes to read it. */
+export interface NarClaim {
+  readonly compression: string;
+  /** The greatest NarSize that is stated: no byte beyond it is decompressed. */
+  readonly limit: number;
+  /** Whether to build the listing. */
+  readonly listing: boolean;
+  /** Hash parts, where the NAR's hash without them is asked for. */
+  readonly selves: readonly string[];
+  /** Algorithms, where the hash of a single file's content is asked for. */
+  readonly contents: readonly HashAlgorithm[];
+}
+
+export interface NarFacts {
+  readonly fileHash: Hash;
+  readonly fileSize: number;
+  /** The compression that the first bytes tell of, where they do. */
+  readonly looksLike?: string;
+  /** Of all that came out of it; undefined when it did not come to its end. */
+  readonly narHash?: Hash;
+  readonly narSize?: number;
+  readonly fault?: NarFault;
+  /** latin-1 */
+  readonly listing?: string;
+  /** By hash part. */
+  readonly moduloHashes: Readonly<Record<string, Hash>>;
+  /** By algorithm; empty when the NAR is not of a single file. */
+  readonly contentHashes: Readonly<Record<string, Hash>>;
+}
+
+export interface NarFault {
+  /**
+   * `unread`: a compression that we cannot read · `data`: it does not decompress to its end · `nar`:
+   * what comes out is no NAR · `long`: the NAR goes on beyond the limit · `trailing`: bytes follow it
+   */
+  readonly kind: 'unread' | 'data' | 'nar' | 'long' | 'trailing';
+  readonly message: string;
+}
+
+/** Checks one file, to its last byte. Fails only when the bytes cannot be had. */
+export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts> {
+  const file = createHash('sha256');
+  const out = new Outcome(claim);
+  let fileSize = 0;
+  let looksLike: string | undefined;
+  let fault: NarFault | undefined;
+  async function* tapped(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of bytes) {
+      if (fileSize === 0) looksLike = compressionOf(chunk);
+      file.update(chunk);
+      fileSize += chunk.length;
+      yield chunk;
+    }
+  }
+  const input = tapped();
+  let ended = false;
+  try {
+    const nar = codecFor(claim.compression).decompress(keptOpen(input), claim.limit);
+    for await (const chunk of nar) out.push(chunk);
+    ended = true;
+    fault = out.fault();
+  } catch (error) {
+    fault = { kind: kindOf(error, out.narIsDone), message: (error as Error).message };
+  }
+  for await (const _ of input); // the file's own hash is of all of it, whatever came out
+  return {
+    fileHash: hashOf('sha256', file.digest()),
+    fileSize,
+    ...(looksLike === undefined ? {} : { looksLike }),
+    ...(fault === undefined ? {} : { fault }),
+    ...out.facts(ended),
+  };
+}
+
+/** The NAR as it comes out: all its sums, and what it holds. */
+class Outcome {
+  readonly #nar = createHash('sha256');
+  readonly #reader = new NarReader();
+  readonly #listing: ListingBuilder | undefined;
+  readonly #modulo: ReadonlyMap<string, ModuloSum>;
+  readonly #contents: ReadonlyMap<HashAlgorithm, Sum>;
+  #narSize = 0;
+  #grammar: NarFault | undefined;
+  #isSingleFile = false;
+
+  constructor({ listing, selves, contents }: NarClaim) {
+    this.#listing = listing ? new ListingBuilder() : undefined;
+    this.#modulo = new Map(selves.map(self => [self, new ModuloSum(self)]));
+    this.#contents = new Map(contents.map(algorithm => [algorithm, createHash(algorithm)]));
+  }
+
+  get narIsDone(): boolean {
+    return this.#reader.done;
+  }
+
+  push(chunk: Uint8Array): void {
+    this.#nar.update(chunk);
+    for (const sum of this.#modulo.values()) sum.update(chunk);
+    this.#narSize += chunk.length;
+    if (this.#grammar || this.#reader.done) return;
+    try {
+      const events = this.#reader.push(chunk);
+      this.#listing?.push(events);
+      if (this.#contents.size > 0) this.#addContent(events);
+    } catch (error) {
+      if (!(error instanceof GranaryError)) throw error;
+      this.#grammar = { kind: 'nar', message: error.message };
+    }
+  }
+
+  /** What is wrong with a NAR that has come out to its end. */
+  fault(): NarFault | undefined {
+    if (this.#grammar) return this.#grammar;
+    if (!this.#reader.done) return { kind: 'nar', message: 'The NAR ends in the middle' };
+    const after = this.#narSize - this.#reader.offset;
+    return after === 0 ? undefined : { kind: 'trailing', message: `${after} bytes follow the NAR` };
+  }
+
+  facts(ended: boolean): Omit<NarFacts, 'fileHash' | 'fileSize'> {
+    const root = this.#listing?.root;
+    const sums = this.#isSingleFile ? [...this.#contents] : [];
+    return {
+      ...(ended ? { narHash: hashOf('sha256', this.#nar.digest()), narSize: this.#narSize } : {}),
+      ...(ended && root ? { listing: printListing(root) } : {}),
+      moduloHashes: Object.fromEntries(
+        [...this.#modulo].map(([self, sum]) => [self, sum.digest()]),
+      ),
+      contentHashes: Object.fromEntries(
+        sums.map(([name, sum]) => [name, hashOf(name, sum.digest())]),
+      ),
+    };
+  }
+
+  #addContent(events: readonly NarEvent[]): void {
+    for (const event of events) {
+      if (event.type === 'file' && event.name === '') this.#isSingleFile = true;
+      if (event.type === 'data' && this.#isSingleFile)
+        for (const sum of this.#contents.values()) sum.update(event.bytes);
+    }
+  }
+}
+
+/** The same bytes for a reader that may stop early: what it leaves can still be read after it. */
+const keptOpen = (input: AsyncGenerator<Uint8Array>): AsyncIterable<Uint8Array> => ({
+  [Symbol.asyncIterator]: () => ({ next: () => input.next() }),
+});
+
+function kindOf(error: unknown, narIsDone: boolean): NarFault['kind'] {
+  const { code } = error as { code?: string };
+  if (code === 'usage') return 'unread';
+  if (code === 'corrupt') return narIsDone ? 'trailing' : 'long';
+  if (code === 'malformed') return 'data';
+  throw error; // a source that cannot be read says nothing about the file
+}
+
+const beginnings: readonly (readonly [string, string])[] = [
+  ['zstd', '28b52ffd'],
+  ['xz', 'fd377a585a00'],
+  ['gzip', '1f8b'],
+  ['bzip2', '425a68'],
+  ['lzip', '4c5a4950'],
+  ['lz4', '04224d18'],
+  ['none', '0d000000000000006e69782d617263686976652d31'],
+];
+
+function compressionOf(chunk: Uint8Array): string | undefined {
+  const hex = Buffer.from(chunk.subarray(0, 32)).toString('hex');
+  return beginnings.find(([, beginning]) => hex.startsWith(beginning))?.[0];
+}

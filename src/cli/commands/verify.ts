@@ -1,0 +1,101 @@
+/** `granary verify`: proves a cache, or says what is wrong with it. */
+import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { GranaryError } from '../../errors.ts';
+import type { Finding } from '../../flow/findings.ts';
+import { verify as verifyCache } from '../../flow/verify.ts';
+import { type PublicKey, parsePublicKey } from '../../format/key.ts';
+import type { Arguments } from '../arguments.ts';
+import { openCacheToRead } from '../caches.ts';
+import { type Command, exitStatuses } from '../command.ts';
+import type { Face } from '../face.ts';
+import { bytesText, counted, secondsText } from '../units.ts';
+
+export const verify: Command = {
+  usage: 'granary verify [OPTION]... CACHE [ROOT]...',
+  about: `Proves a cache: every narinfo, every byte of every NAR, every reference, and all that lies beside
+them. With ROOTs (store paths), only their closures.`,
+  options: {
+    quick: { help: 'read no NAR file: only narinfos, sizes and references' },
+    'trusted-key': {
+      value: 'KEY',
+      help: 'NAME:BASE64 or a file with it: check signatures. Repeatable',
+    },
+    'sigs-needed': {
+      value: 'N',
+      help: 'how many signatures by trusted keys each path needs (default 1)',
+    },
+    with: { value: 'CACHE', help: 'another cache that may have what is referred to' },
+    strict: { help: 'warnings count as damage' },
+    jobs: {
+      value: 'N',
+      help: `checking threads (default: the cores, here ${availableParallelism()})`,
+    },
+  },
+  notes: `Exit status 1 tells of damage: some Nix fails or gets wrong bytes, a stated hash or size is untrue, or a
+copy of the folder would not be whole. Everything else is a warning.
+
+${exitStatuses}`,
+  run,
+};
+
+async function run(args: Arguments, face: Face): Promise<number> {
+  const start = Date.now();
+  const [name, ...roots] = args.words;
+  if (name === undefined)
+    throw new GranaryError(
+      'usage',
+      'Cannot verify nothing: name the CACHE, as in "granary verify ./cache"',
+    );
+  const storage = await openCacheToRead(name);
+  const also = args.last('with');
+  const verdict = await verifyCache(storage, {
+    quick: args.has('quick'),
+    keys: args.all('trusted-key').map(publicKeyOf),
+    sigsNeeded: args.number('sigs-needed', 1, 100) ?? 1,
+    ...(also === undefined ? {} : { also: await openCacheToRead(also) }),
+    ...(roots.length === 0 ? {} : { roots }),
+    jobs: args.number('jobs', 1, 1024) ?? availableParallelism(),
+    report: event =>
+      'progress' in event ? face.progress(event.progress) : showFinding(event, face),
+  });
+  face.done();
+  const { damage, warnings, narInfos, narBytes } = verdict;
+  const exit = damage > 0 || (args.has('strict') && warnings > 0) ? 1 : 0;
+  const found =
+    damage + warnings === 0
+      ? 'nothing wrong'
+      : `${counted(damage, 'damage')}, ${counted(warnings, 'warning')}`;
+  face.show(
+    {
+      type: 'summary',
+      ok: exit === 0,
+      exit,
+      cache: storage.url,
+      ...verdict,
+      seconds: (Date.now() - start) / 1000,
+    },
+    `${storage.url}: ${counted(narInfos, 'path')}, ${bytesText(narBytes)} of NARs read; ${found}; ${secondsText(Date.now() - start)}`,
+  );
+  return exit;
+}
+
+function showFinding({ id, severity, message, advice, key, path }: Finding, face: Face): void {
+  face.show(
+    {
+      type: 'finding',
+      id,
+      severity,
+      key,
+      ...(path === undefined ? {} : { path }),
+      message,
+      advice,
+    },
+    `${severity} ${id}: ${message}; ${advice}.`,
+  );
+}
+
+function publicKeyOf(text: string): PublicKey {
+  if (!existsSync(text)) return parsePublicKey(text, `"${text}"`);
+  return parsePublicKey(readFileSync(text, 'latin1'), text);
+}

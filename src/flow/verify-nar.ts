@@ -1,0 +1,76 @@
+/** What a NAR file is, against what the narinfos that name it say it is. */
+import type { NarClaim, NarFacts, NarFault } from '../cache/nar-check.ts';
+import { partsOf } from '../format/content-address.ts';
+import { algorithmOf } from '../format/hash.ts';
+import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
+import { hashPart } from '../format/store-path.ts';
+import { type Finding, type FindingId, finding } from './findings.ts';
+import { addressedPart } from './verify-narinfo.ts';
+
+/** What has to be learnt of a file for all the narinfos that name it. */
+export function claimOf(infos: readonly NarInfo[], listing: boolean): NarClaim {
+  return {
+    compression: infos[0]!.file.compression,
+    limit: Math.max(...infos.map(info => info.narSize)),
+    listing,
+    selves: infos.filter(info => addressedPart(info) === 'modulo').map(info => hashPart(info.path)),
+    contents: infos
+      .filter(info => addressedPart(info) === 'content')
+      .map(info => algorithmOf(partsOf(info.ca!)[1])),
+  };
+}
+
+const faultIds: Readonly<Record<NarFault['kind'], FindingId>> = {
+  unread: 'compression-unread',
+  data: 'data-malformed',
+  nar: 'nar-malformed',
+  long: 'nar-size-wrong',
+  trailing: 'data-trailing',
+};
+
+/** What is untrue of what one narinfo says. */
+export function* narFindings(info: NarInfo, facts: NarFacts): Generator<Finding> {
+  const { path, file, narHash, narSize } = info;
+  const { url, compression, fileHash } = file;
+  const { fault, looksLike } = facts;
+  const say = (id: FindingId, what: string): Finding => finding(id, url, `${url} ${what}`, path);
+  if (fileHash !== undefined && facts.fileHash !== fileHash)
+    yield say(
+      'file-hash-wrong',
+      `has the hash ${facts.fileHash}, and its narinfo says ${fileHash}`,
+    );
+  const mislabelled = looksLike !== undefined && looksLike !== compression;
+  if (
+    fault &&
+    mislabelled &&
+    (fault.kind === 'data' || fault.kind === 'nar' || fault.kind === 'unread')
+  )
+    yield say('compression-wrong', `is ${looksLike}, and its narinfo says ${compression}`);
+  else if (fault) yield say(faultIds[fault.kind], `is not whole: ${fault.message}`);
+  if (facts.narHash !== undefined && facts.narHash !== narHash)
+    yield say(
+      'nar-hash-wrong',
+      `holds a NAR with the hash ${facts.narHash}, and its narinfo says ${narHash}`,
+    );
+  if (facts.narSize !== undefined && facts.narSize !== narSize)
+    yield say(
+      'nar-size-wrong',
+      `holds a NAR of ${facts.narSize} bytes, and its narinfo says ${narSize}`,
+    );
+  if (fault === undefined && !contentIsAsAddressed(info, facts))
+    yield finding(
+      'ca-wrong',
+      narInfoKey(path),
+      `The content address ${info.ca} is not that of what ${url} holds`,
+      path,
+    );
+}
+
+function contentIsAsAddressed(info: NarInfo, facts: NarFacts): boolean {
+  const part = addressedPart(info);
+  if (part === undefined) return true;
+  const [, hash] = partsOf(info.ca!);
+  if (part === 'nar') return facts.narHash === hash;
+  if (part === 'modulo') return facts.moduloHashes[hashPart(info.path)] === hash;
+  return facts.contentHashes[algorithmOf(hash)] === hash;
+}

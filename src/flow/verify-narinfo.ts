@@ -1,0 +1,170 @@
+/** What a narinfo says wrongly by itself, and of the files and narinfos around it. */
+import { GranaryError } from '../errors.ts';
+import { contentAddressedPath, partsOf } from '../format/content-address.ts';
+import { algorithmOf } from '../format/hash.ts';
+import { holds, type PublicKey } from '../format/key.ts';
+import { hiddenFields, type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
+import { fingerprint, keyNameOf } from '../format/signature.ts';
+import { namePart, type StoreDir, storeDirOf } from '../format/store-path.ts';
+import { checkKey, type Thing } from '../storage/storage.ts';
+import { type Finding, finding } from './findings.ts';
+
+/** Reads a narinfo of which anything may be wrong. */
+export function readNarInfoText(
+  key: string,
+  text: string,
+  storeDir: StoreDir,
+): { readonly info?: NarInfo; readonly findings: readonly Finding[] } {
+  let info: NarInfo;
+  try {
+    info = { ...parseNarInfo(text, storeDir), text: '' }; // 100,000 texts would be 100 MB
+  } catch (error) {
+    if (!(error instanceof GranaryError)) throw error;
+    const foreign = /^StorePath: (\/[^\n]*)\/[^/\n]+$/m.exec(text)?.[1];
+    const id =
+      foreign !== undefined && foreign !== storeDir ? 'narinfo-foreign' : 'narinfo-malformed';
+    return { findings: [finding(id, key, error.message)] };
+  }
+  return { info, findings: [...ownFindings(key, text, info)] };
+}
+
+function* ownFindings(key: string, text: string, info: NarInfo): Generator<Finding> {
+  const { path, ca, narHash, file } = info;
+  if (key !== narInfoKey(path))
+    yield finding(
+      'narinfo-misnamed',
+      key,
+      `${key} is the narinfo of ${path}, which belongs into ${narInfoKey(path)}`,
+      path,
+    );
+  for (const field of hiddenFields(text))
+    yield finding(
+      'narinfo-read-otherwise',
+      key,
+      `A blank line hides the field ${field} of ${key} from every Nix`,
+      path,
+    );
+  if (file.fileHash === undefined)
+    yield finding(
+      'narinfo-read-otherwise',
+      key,
+      `${key} has no FileHash: Nix up to 2.34 dies when it signs such a path`,
+      path,
+    );
+  for (const [field, hash] of [
+    ['NarHash', narHash],
+    ['FileHash', file.fileHash],
+  ] as const)
+    if (hash !== undefined && algorithmOf(hash) !== 'sha256')
+      yield finding(
+        'narinfo-read-otherwise',
+        key,
+        `${field} of ${key} is no SHA-256: Nix dies when it writes such a narinfo`,
+        path,
+      );
+  if (ca !== undefined && !makesItsPath(info))
+    yield finding('ca-wrong', key, `The content address ${ca} does not make ${path}`, path);
+}
+
+/** Whether the content address and the references make the very store path. */
+export function makesItsPath({ path, ca, references }: NarInfo): boolean {
+  const others = references.filter(reference => reference !== path);
+  try {
+    const made = contentAddressedPath(
+      ca!,
+      namePart(path),
+      storeDirOf(path),
+      others,
+      others.length < references.length,
+    );
+    return made === path;
+  } catch {
+    return false;
+  }
+}
+
+/** What is wrong with the file that it names, as far as can be said without reading it. */
+export function* fileFindings(
+  info: NarInfo,
+  things: ReadonlyMap<string, Thing>,
+): Generator<Finding> {
+  const { path, file } = info;
+  const key = narInfoKey(path);
+  const { url, fileSize } = file;
+  try {
+    checkKey(url);
+  } catch {
+    yield finding(
+      'url-unsafe',
+      key,
+      `The URL "${url}" of ${key} is no plain path inside the cache`,
+      path,
+    );
+    return;
+  }
+  const thing = things.get(url);
+  if (thing?.kind === 'value') {
+    if (fileSize === undefined)
+      yield finding('file-size-unstated', key, `${key} does not say how big ${url} is`, path);
+    else if (thing.size !== fileSize)
+      yield finding(
+        'file-size-wrong',
+        url,
+        `${url} has ${thing.size} bytes, and its narinfo says ${fileSize}`,
+        path,
+      );
+  } else if (/[?#%]|^[a-z]+:/i.test(url))
+    yield finding(
+      'url-query',
+      key,
+      `The URL "${url}" of ${key} is not a file name, and file:// takes it for one`,
+      path,
+    );
+  else
+    yield finding(
+      'nar-missing',
+      url,
+      `${url} is ${thing ? `a ${thing.kind}` : 'not there'}, and ${key} names it`,
+      path,
+    );
+}
+
+/** What believers in these keys would say. A content address that makes its path needs no signature. */
+export function* signatureFindings(
+  info: NarInfo,
+  keys: readonly PublicKey[],
+  needed: number,
+): Generator<Finding> {
+  const { path } = info;
+  const key = narInfoKey(path);
+  const text = fingerprint(info);
+  const good = new Set<string>();
+  for (const signature of info.signatures) {
+    const named = keys.filter(({ name }) => name === keyNameOf(signature));
+    if (named.some(each => holds(signature, each, text))) good.add(signature);
+    else if (named.length > 0)
+      yield finding(
+        'signature-wrong',
+        key,
+        `The signature of ${path} by ${keyNameOf(signature)} is wrong`,
+        path,
+      );
+  }
+  const believed = info.ca !== undefined && makesItsPath(info);
+  if (!believed && good.size < needed)
+    yield finding(
+      'signature-missing',
+      key,
+      `${path} has ${good.size} of the ${needed} signatures that are needed`,
+      path,
+    );
+}
+
+/** What of the NAR its content address speaks of. */
+export function addressedPart(info: NarInfo): 'nar' | 'modulo' | 'content' | undefined {
+  if (info.ca === undefined) return undefined;
+  const [method, hash] = partsOf(info.ca);
+  if (method !== 'nar') return 'content';
+  if (info.references.includes(info.path)) return 'modulo';
+  return algorithmOf(hash) === 'sha256' ? 'nar' : undefined;
+}
