@@ -16,6 +16,10 @@ const commands: Readonly<Record<string, { about: string; load: () => Promise<Com
     about: 'prove a cache, or say what is wrong with it',
     load: async () => (await import('./commands/verify.ts')).verify,
   },
+  sign: {
+    about: 'add, drop or rotate signatures over a cache',
+    load: async () => (await import('./commands/sign.ts')).sign,
+  },
   key: {
     about: 'make a signing key, or show the public half of one',
     load: async () => (await import('./commands/key.ts')).key,

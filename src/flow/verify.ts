@@ -45,6 +45,8 @@ export interface VerifyProgress {
 }
 
 export interface Verdict {
+  /** What was verified, by key; without their texts. */
+  readonly infos: ReadonlyMap<string, NarInfo>;
   readonly narInfos: number;
   readonly narFiles: number;
   /** Bytes of NAR that were read and hashed. */
@@ -79,7 +81,7 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
     ? { narFiles: 0, narBytes: 0 }
     : await checkFiles(storage, things, infos, options, tell);
   if (!options.roots) for await (const found of sideFindings(storage, things, all)) tell(found);
-  return { narInfos: infos.size, ...read, damage: tally.damage, warnings: tally.warning };
+  return { infos, narInfos: infos.size, ...read, damage: tally.damage, warnings: tally.warning };
 }
 
 async function inventoryOf(storage: Storage): Promise<ReadonlyMap<string, Thing>> {

@@ -205,13 +205,24 @@ const parsers: Readonly<Record<string, (into: Fields, value: string, storeDir: S
     },
   };
 
-function* fieldsOf(text: string): Generator<{ name: string; value: string; colon: number }> {
+interface Field {
+  readonly name: string;
+  readonly value: string;
+  readonly colon: number;
+  /** Where it begins in the text, and where the next one does. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The fields of a narinfo, known or not, as Nix cuts them. */
+export function* fieldsOf(text: string): Generator<Field> {
   for (let at = 0; at < text.length; ) {
     const colon = text.indexOf(':', at);
     if (colon < 0) throw broken(lineAt(text, at), 'there is no colon');
     const end = text.indexOf('\n', colon + 2);
     if (end < 0) throw broken(lineAt(text, colon), 'there is no newline at its end');
-    yield { name: text.slice(at, colon), value: text.slice(colon + 2, end), colon };
+    const [name, value] = [text.slice(at, colon), text.slice(colon + 2, end)];
+    yield { name, value, colon, start: at, end: end + 1 };
     at = end + 1;
   }
 }

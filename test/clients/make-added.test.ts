@@ -19,8 +19,8 @@ import { sha256 } from '../../src/format/hash.ts';
 import { type ListingNode, parseListing } from '../../src/format/nar-listing.ts';
 import { parseNarInfo } from '../../src/format/narinfo.ts';
 import { defaultStoreDir } from '../../src/format/store-path.ts';
+import { granary } from '../granary.ts';
 import { gitCorpus } from './corpus.ts';
-import { granary } from './granary.ts';
 import { scratch } from './kept.ts';
 import { ages, freshStore, installs, nix, whyNoClients, whyNoReadOnlyMounts } from './nix.ts';
 

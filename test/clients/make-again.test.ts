@@ -19,11 +19,11 @@ import {
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { granary, startGranary } from '../granary.ts';
 import { temporaryFolder } from '../temporary.ts';
 import { type Corpus, gitCorpus } from './corpus.ts';
-import { eventsOf, filesOf, granary, granaryArgv } from './granary.ts';
+import { eventsOf, filesOf } from './made.ts';
 import { nix, whyNoClients } from './nix.ts';
-import { start } from './process.ts';
 
 const skip = await whyNoClients();
 
@@ -153,7 +153,7 @@ describe('a cache that is made again', { skip }, () => {
     test(`after a killed run of ${jobs} jobs is completed, and as if made in one go`, async () => {
       const cache = join(folder, `killed-${jobs}`);
       const args = ['--listings', '--from', git.url, '--to', cache, '--jobs', jobs, git.root];
-      const child = start(granaryArgv(['make', ...args]));
+      const child = startGranary(['make', ...args]);
       const started = () =>
         existsSync(join(cache, 'nar')) && readdirSync(join(cache, 'nar')).length;
       while (child.exitCode === null && Number(started()) < 4) await setTimeout(5);

@@ -19,10 +19,11 @@ import { basename, dirname, join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { parseNarInfo } from '../../src/format/narinfo.ts';
 import { defaultStoreDir } from '../../src/format/store-path.ts';
+import { program } from '../granary.ts';
 import { temporaryFolder } from '../temporary.ts';
 import { type Corpus, gitCorpus } from './corpus.ts';
-import { eventsOf, filesOf, granary } from './granary.ts';
 import { scratch } from './kept.ts';
+import { eventsOf, filesOf } from './made.ts';
 import { nix, whyNoClients } from './nix.ts';
 import { execute } from './process.ts';
 
@@ -94,7 +95,7 @@ describe('a store where one path has', { skip }, () => {
 
   const make = (url: string, cache: string) => {
     const args = ['make', '--json', '--no-flush', '--compression', 'none', '--from', url];
-    return granary([...args, '--to', cache, git.root], asMortal);
+    return execute([...asMortal, process.execPath, program, ...args, '--to', cache, git.root]);
   };
 
   before(async () => {

@@ -14,8 +14,8 @@ import { codecFor } from '../../src/cache/codec.ts';
 import { sha256 } from '../../src/format/hash.ts';
 import { parseNarInfo } from '../../src/format/narinfo.ts';
 import { defaultStoreDir } from '../../src/format/store-path.ts';
+import { granary } from '../granary.ts';
 import { type Corpus, gitCorpus, manyPaths, runInstalled } from './corpus.ts';
-import { granary } from './granary.ts';
 import { scratch } from './kept.ts';
 import {
   ages,

@@ -2,13 +2,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { GranaryError } from '../../errors.ts';
-import type { Finding } from '../../flow/findings.ts';
 import { verify as verifyCache } from '../../flow/verify.ts';
 import { type PublicKey, parsePublicKey } from '../../format/key.ts';
 import type { Arguments } from '../arguments.ts';
 import { openCacheToRead } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
+import { showFinding } from '../show-finding.ts';
 import { bytesText, counted, secondsText } from '../units.ts';
 
 export const verify: Command = {
@@ -60,7 +60,8 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'progress' in event ? face.progress(event.progress) : showFinding(event, face),
   });
   face.done();
-  const { damage, warnings, narInfos, narBytes } = verdict;
+  const { infos: _, ...totals } = verdict;
+  const { damage, warnings, narInfos, narBytes } = totals;
   const exit = damage > 0 || (args.has('strict') && warnings > 0) ? 1 : 0;
   const found =
     damage + warnings === 0
@@ -72,27 +73,12 @@ async function run(args: Arguments, face: Face): Promise<number> {
       ok: exit === 0,
       exit,
       cache: storage.url,
-      ...verdict,
+      ...totals,
       seconds: (Date.now() - start) / 1000,
     },
     `${storage.url}: ${counted(narInfos, 'path')}, ${bytesText(narBytes)} of NARs read; ${found}; ${secondsText(Date.now() - start)}`,
   );
   return exit;
-}
-
-function showFinding({ id, severity, message, advice, key, path }: Finding, face: Face): void {
-  face.show(
-    {
-      type: 'finding',
-      id,
-      severity,
-      key,
-      ...(path === undefined ? {} : { path }),
-      message,
-      advice,
-    },
-    `${severity} ${id}: ${message}; ${advice}.`,
-  );
 }
 
 function publicKeyOf(text: string): PublicKey {
