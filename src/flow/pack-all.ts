@@ -1,0 +1,192 @@
+/**
+ * Packs paths of a store into a cache: largest first, several at once. A NAR is put as soon as it is
+ * packed and proven against the store's own record; its narinfo is left to the publisher.
+ */
+import { listingKey, narKey } from '../cache/cache.ts';
+import { codecFor, type WritableCompression } from '../cache/codec.ts';
+import { type ErrorCode, GranaryError } from '../errors.ts';
+import { type SecretKey, signWith } from '../format/key.ts';
+import type { PackedNar } from '../format/narinfo.ts';
+import type { PathInfo } from '../format/path-info.ts';
+import { fingerprint } from '../format/signature.ts';
+import { hashPart, type StorePath } from '../format/store-path.ts';
+import { openSpool, spooled } from '../storage/spool.ts';
+import { bodyOf, type Storage } from '../storage/storage.ts';
+import { each } from './each.ts';
+import { PackPool } from './pack-pool.ts';
+import type { Packed, PackFailure } from './pack-protocol.ts';
+import type { Pack } from './plan.ts';
+import type { Publisher } from './publisher.ts';
+
+export interface PackOptions {
+  readonly compression: WritableCompression;
+  readonly level: number;
+  readonly listings: boolean;
+  /** Each adds a signature to what is packed. */
+  readonly keys: readonly SecretKey[];
+  /** Packing threads at once. */
+  readonly jobs: number;
+  readonly report: (event: PackEvent) => void;
+}
+
+interface Target {
+  readonly storage: Storage;
+  readonly publisher: Publisher;
+  readonly failed: Map<StorePath, GranaryError>;
+}
+
+export type PackEvent =
+  | {
+      readonly type: 'path';
+      readonly path: StorePath;
+      readonly state: 'packed';
+      readonly narSize: number;
+      readonly fileSize: number;
+      readonly again?: string;
+    }
+  | {
+      readonly type: 'path';
+      readonly path: StorePath;
+      readonly state: 'failed';
+      readonly code: ErrorCode;
+      readonly message: string;
+    }
+  | { readonly type: 'progress'; readonly narBytes: number; readonly paths: number };
+
+/** A batch is published when it holds so many bytes or is so old: what a crash can cost. */
+const batchBytes = 8 * 2 ** 30;
+const batchMs = 30_000;
+/** Small trees go to a thread together: a message for each cost 0.7 s for 2,000, so 0.25 s. */
+const groupPaths = 64;
+const groupBytes = 1 << 20;
+/** A thread takes tens of milliseconds to start: no more of them than there is work for. */
+const bytesPerThread = 16 << 20;
+
+/**
+ * Packs each of these, puts its NAR and hands it to the publisher, which it lets publish now and then.
+ * What fails by itself is told and kept in `failed`; what stops everything is thrown.
+ */
+export async function packAll(packs: readonly Pack[], into: PackOptions & Target): Promise<void> {
+  if (packs.length === 0) return;
+  const { storage, publisher, failed, compression, level, listings: listing, report } = into;
+  const progress = { narBytes: 0, paths: 0 };
+  const tell = (narBytes: number, paths: number): void => {
+    progress.narBytes += narBytes;
+    progress.paths += paths;
+    report({ type: 'progress', ...progress });
+  };
+  const groups = [...grouped(packs)];
+  const worth = Math.max(groups.length, Math.ceil(narBytesOf(packs) / bytesPerThread));
+  const threads = Math.min(into.jobs, worth);
+  using spool = openSpool(storage);
+  await using pool = new PackPool(threads, { compression, level, listing }, bytes =>
+    tell(bytes, 0),
+  );
+  let batchStart = Date.now();
+
+  const pack = async (group: readonly Pack[]): Promise<void> => {
+    const tasks = group.map(({ info, store }) => ({
+      tree: store.tree(info.path),
+      spool: spool.name(`nar/${hashPart(info.path)}.nar${codecFor(compression).extension}`),
+    }));
+    const results = await pool.pack(tasks);
+    for (const [at, result] of results.entries()) {
+      const { info, again } = group[at]!;
+      const error =
+        'failure' in result ? asError(result.failure, info) : mismatch(info, result.packed);
+      if (error) {
+        if (error.facts.errno === 'ENOSPC' || error.facts.errno === 'EDQUOT') throw error;
+        failed.set(info.path, error);
+        const { code, message } = error;
+        report({ type: 'path', path: info.path, state: 'failed', code, message });
+        spool.drop(tasks[at]!.spool);
+        continue;
+      }
+      const { packed } = result as { packed: Packed };
+      const file = await putNar(storage, info, packed, tasks[at]!.spool, compression);
+      if (packed.bytes) spool.unused(tasks[at]!.spool);
+      else spool.drop(tasks[at]!.spool);
+      publisher.ready(signed({ ...info, narSize: packed.narSize }, into.keys), file);
+      const { narSize, fileSize } = packed;
+      report({
+        type: 'path',
+        path: info.path,
+        state: 'packed',
+        narSize,
+        fileSize,
+        ...(again === undefined ? {} : { again }),
+      });
+      tell(narSize - packed.toldBytes, 1);
+    }
+    if (publisher.freshBytes >= batchBytes || Date.now() - batchStart >= batchMs) {
+      batchStart = Date.now();
+      await publisher.publish();
+    }
+  };
+
+  try {
+    await each(groups, threads, pack);
+  } catch (error) {
+    await publisher.publish().catch(() => {}); // what is complete stays; the first error is told
+    throw error;
+  }
+}
+
+const signed = (info: PathInfo, keys: readonly SecretKey[]): PathInfo => ({
+  ...info,
+  signatures: [...info.signatures, ...keys.map(key => signWith(key, fingerprint(info)))],
+});
+
+const narBytesOf = (packs: readonly Pack[]): number =>
+  packs.reduce((sum, pack) => sum + pack.info.narSize, 0);
+
+/** Largest first, so that no big path comes last and alone; small ones together. */
+function* grouped(packs: readonly Pack[]): Generator<readonly Pack[]> {
+  const order = packs.toSorted((a, b) => b.info.narSize - a.info.narSize);
+  let group: Pack[] = [];
+  let bytes = 0;
+  for (const pack of order) {
+    group.push(pack);
+    bytes += pack.info.narSize;
+    if (group.length < groupPaths && bytes < groupBytes) continue;
+    yield group;
+    group = [];
+    bytes = 0;
+  }
+  if (group.length > 0) yield group;
+}
+
+async function putNar(
+  storage: Storage,
+  info: PathInfo,
+  packed: Packed,
+  spool: string,
+  compression: WritableCompression,
+): Promise<PackedNar> {
+  const { fileHash, fileSize, bytes, listing } = packed;
+  const url = narKey(fileHash, compression);
+  await storage.put(url, bytes ? bodyOf(bytes) : spooled(spool, fileSize));
+  if (listing !== undefined) await storage.put(listingKey(info.path), bodyOf(listing));
+  return { url, compression, fileHash, fileSize };
+}
+
+/** Law 4: nothing is published that is not what the store's own record says. */
+function mismatch(info: PathInfo, packed: Packed): GranaryError | undefined {
+  const sizeIsKnown = info.narSize > 0;
+  if (packed.narHash === info.narHash && (!sizeIsKnown || packed.narSize === info.narSize))
+    return undefined;
+  const [what, expected, actual] =
+    packed.narHash === info.narHash
+      ? ['NarSize', info.narSize, packed.narSize]
+      : ['NarHash', info.narHash, packed.narHash];
+  return new GranaryError(
+    'corrupt',
+    `Cannot publish ${info.path}: its ${what} is ${actual}, but the store says ${expected}; repair it with "nix-store --repair-path ${info.path}"`,
+    { path: info.path, expected: expected!, actual: actual! },
+  );
+}
+
+function asError({ code, message, facts }: PackFailure, info: PathInfo): GranaryError {
+  if (code === undefined) throw new Error(message); // a bug: its stack is the message
+  return new GranaryError(code, message, { ...facts, storePath: info.path });
+}
