@@ -128,3 +128,12 @@ export async function readText(storage: Storage, key: string): Promise<string | 
     },
   );
 }
+
+/** The store directory of the cache, if it says one that is sound. */
+export async function statedStoreDir(storage: Storage): Promise<string | undefined> {
+  try {
+    return parseCacheInfo((await readText(storage, cacheInfoKey)) ?? '').storeDir;
+  } catch {
+    return undefined;
+  }
+}

@@ -16,6 +16,10 @@ const commands: Readonly<Record<string, { about: string; load: () => Promise<Com
     about: 'prove a cache, or say what is wrong with it',
     load: async () => (await import('./commands/verify.ts')).verify,
   },
+  repair: {
+    about: 'heal a cache from a store or other caches',
+    load: async () => (await import('./commands/repair.ts')).repair,
+  },
   sign: {
     about: 'add, drop or rotate signatures over a cache',
     load: async () => (await import('./commands/sign.ts')).sign,

@@ -114,12 +114,3 @@ async function* debugInfoFindings(
     yield say('it is no JSON');
   }
 }
-
-/** The store directory of the cache, if it says one that is sound. */
-export async function statedStoreDir(storage: Storage): Promise<string | undefined> {
-  try {
-    return parseCacheInfo((await readText(storage, cacheInfoKey)) ?? '').storeDir;
-  } catch {
-    return undefined;
-  }
-}

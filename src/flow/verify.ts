@@ -5,7 +5,7 @@
  *
  * Nothing that a cache holds stops it: whatever it is, it is a finding and not an error.
  */
-import { listingKey, readText } from '../cache/cache.ts';
+import { listingKey, readText, statedStoreDir } from '../cache/cache.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
 import { GranaryError } from '../errors.ts';
 import type { PublicKey } from '../format/key.ts';
@@ -19,7 +19,7 @@ import { each } from './each.ts';
 import { type Finding, finding } from './findings.ts';
 import { claimOf, narFindings } from './verify-nar.ts';
 import { fileFindings, readNarInfoText, signatureFindings } from './verify-narinfo.ts';
-import { frameFindings, sideFindings, statedStoreDir } from './verify-sides.ts';
+import { frameFindings, sideFindings } from './verify-sides.ts';
 
 export interface VerifyOptions {
   /** Reads no NAR file. */

@@ -52,6 +52,26 @@ export function withCacheInfo(text: string | undefined, values: CacheInfoValues)
   return changed;
 }
 
+/** The text without the lines for which no Nix opens the cache; all others stay as they are. */
+export function soundCacheInfo(text: string, storeDir: StoreDir): string {
+  const lines = linesOf(text).filter(({ key, value }) =>
+    key === 'StoreDir' ? value !== storeDir : key === 'Priority' && !isPriority(value),
+  );
+  let sound = text;
+  for (const { start, end } of lines.toReversed())
+    sound = sound.slice(0, start) + sound.slice(end + 1);
+  return sound;
+}
+
+function isPriority(text: string): boolean {
+  try {
+    parsePriority(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function withValue(text: string, key: string, value: string): string {
   const last = linesOf(text).findLast(line => line.key === key);
   if (last?.value === value) return text;

@@ -10,7 +10,7 @@ import { GranaryError } from '../errors.ts';
 import { contentAddressedPath, makeContentAddress } from '../format/content-address.ts';
 import { hashOf } from '../format/hash.ts';
 import type { PathInfo } from '../format/path-info.ts';
-import { isStorePathName, type StoreDir, type StorePath } from '../format/store-path.ts';
+import { hashPart, isStorePathName, type StoreDir, type StorePath } from '../format/store-path.ts';
 import { dumpTree, fsName } from './filesystem.ts';
 import type { Store } from './store.ts';
 
@@ -72,6 +72,7 @@ export function addedStore(trees: readonly PlainTree[], storeDir: StoreDir): Add
     storeDir,
     roots: [...infos.keys()],
     info: async path => infos.get(path),
+    byHashPart: async hash => [...infos.values()].find(({ path }) => hashPart(path) === hash),
     tree: path => files.get(path)!,
     pathOf: () => undefined,
   };

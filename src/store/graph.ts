@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { latin1 } from '../bytes.ts';
 import type { ReferencesGraph } from '../format/references-graph.ts';
-import { baseName } from '../format/store-path.ts';
+import { baseName, hashPart } from '../format/store-path.ts';
 import type { LocalPlaces } from './local.ts';
 import { pathWithin } from './roots.ts';
 import type { Store } from './store.ts';
@@ -18,6 +18,7 @@ export function graphStore(name: string, graph: ReferencesGraph, places: LocalPl
     url: name,
     storeDir,
     info: async path => infos.get(path),
+    byHashPart: async hash => [...infos.values()].find(({ path }) => hashPart(path) === hash),
     tree: path => join(latin1(Buffer.from(real)), baseName(path)),
     pathOf: file => pathWithin(file, storeDir, storeDir) ?? pathWithin(file, real, storeDir),
   };

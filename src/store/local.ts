@@ -33,6 +33,7 @@ export function localStore(places: LocalPlaces): Store {
     storeDir,
     closure,
     info: path => readDatabase(file, sql => infoIn(sql, path, storeDir)),
+    byHashPart: hash => readDatabase(file, sql => infoByHash(sql, hash, storeDir)),
     tree: path => `${realLatin1}/${baseName(path)}`,
     pathOf: name => pathWithin(name, real, storeDir) ?? pathWithin(name, storeDir, storeDir),
   };
@@ -90,6 +91,15 @@ function infoIn(sql: DatabaseSync, path: StorePath, storeDir: StoreDir): PathInf
     .all(row.id) as { path: string }[];
   const parsed = references.map(reference => parseStorePath(reference.path, storeDir));
   return infoFrom(row, path, parsed.sort(), storeDir);
+}
+
+function infoByHash(sql: DatabaseSync, hash: string, storeDir: StoreDir): PathInfo | undefined {
+  const prefix = `${storeDir}/${hash}-`;
+  const row = sql.prepare('SELECT path FROM ValidPaths WHERE path >= ? LIMIT 1').get(prefix) as
+    | { path: string }
+    | undefined;
+  if (!row?.path.startsWith(prefix)) return undefined;
+  return infoIn(sql, parseStorePath(row.path, storeDir), storeDir);
 }
 
 function infoFrom(

@@ -8,6 +8,8 @@ export interface Store {
   /** The directory that its store paths begin with, wherever their files really lie. */
   readonly storeDir: StoreDir;
   info(path: StorePath): Promise<PathInfo | undefined>;
+  /** The path with this hash part, if the store has one. */
+  byHashPart(hash: string): Promise<PathInfo | undefined>;
   /** The infos of these paths and of all that they refer to; what the store lacks is left out. */
   closure?(roots: readonly StorePath[]): Promise<ReadonlyMap<StorePath, PathInfo>>;
   /** The file, folder or link on this machine that is the path's content, in latin-1. */
