@@ -58,7 +58,7 @@ export function jsonFace(): Face {
 export function quietFace(): Face {
   return {
     show: event => {
-      if (event.type === 'error') process.stderr.write(`granary: ${String(event.message)}.\n`);
+      if (event.type === 'error') process.stderr.write(sentence(String(event.message)));
     },
     note: () => {},
     progress: () => {},
@@ -73,16 +73,18 @@ export async function plainFace(): Promise<Face> {
     show: (event, text) => {
       if (event.type === 'error') {
         bar.stop();
-        process.stderr.write(`granary: ${String(event.message)}.\n`);
+        process.stderr.write(sentence(String(event.message)));
       } else if (text !== undefined) process.stdout.write(`${text}\n`);
     },
     note: text => {
-      process.stderr.write(`granary: ${text}.\n`);
+      process.stderr.write(sentence(text));
     },
     progress: progress => bar.update(progress),
     done: () => bar.stop(),
   };
 }
+
+const sentence = (text: string): string => `granary: ${text}${/[.?!]$/.test(text) ? '' : '.'}\n`;
 
 interface Bar {
   update(progress: Progress): void;
