@@ -1,0 +1,14 @@
+# A package set of ten lines, in the place of nixpkgs: with callPackage, a hello, and our overlay.
+{ nodeDir, overlay }:
+let
+  make = name: script: derivation { inherit name; system = builtins.currentSystem; builder = "/bin/bash"; args = [ "-c" "PATH=/bin:/usr/bin; ${script}" ]; };
+  set = final: {
+    callPackage = f: given: (if builtins.isFunction f then f else import f) (builtins.intersectAttrs (builtins.functionArgs (if builtins.isFunction f then f else import f)) final // given);
+    nodejs_24 = builtins.path { path = nodeDir; name = "node"; filter = path: type: baseNameOf path == "bin" || baseNameOf path == "node"; };
+    greeting = builtins.toFile "greeting" "Hello, world!\n";
+    library = make "library" "mkdir $out; cp ${final.greeting} $out/greeting; echo ${final.greeting} > $out/source";
+    hello = make "hello" "mkdir -p $out/bin; echo 'cat \"$(dirname \"$0\")/../../${baseNameOf final.library}/greeting\"' > $out/bin/hello; chmod +x $out/bin/hello; echo $out > $out/self";
+  };
+  fix = f: let x = f x; in x;
+in
+fix (final: set final // import overlay final (set final))
