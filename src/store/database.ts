@@ -16,6 +16,8 @@ import { pathToFileURL } from 'node:url';
 import { GranaryError } from '../errors.ts';
 
 const tries = 8;
+/** SQLite's BUSY, LOCKED, READONLY, IOERR, CANTOPEN and PROTOCOL: what a writer's steps can look like. */
+const passing = new Set([5, 6, 8, 10, 14, 15]);
 
 /**
  * What `query` finds in the database. It may be called again, so it must have no effects.
@@ -39,6 +41,9 @@ export async function readDatabase<T>(file: string, query: (sql: DatabaseSync) =
       if (code === 'ENOENT' || code === 'ENOTDIR')
         throw new GranaryError('absent', `Cannot find a Nix database at ${file}`, { file }, error);
       if (code === 'EACCES') throw unreadable(file, 'you may not read it', error);
+      const { errcode } = error as { errcode?: number };
+      if (errcode === undefined || !passing.has(errcode & 0xff))
+        throw unreadable(file, (error as Error).message, error);
       cause = error; // most often a writer that came or went between two of our steps
     }
   }

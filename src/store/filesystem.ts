@@ -172,7 +172,8 @@ class BlockWriter {
    * room it asks for one byte more, which a file that has not grown does not have.
    */
   read(fd: number, left: number): number {
-    const count = readSync(fd, this.#block, this.#at, Math.min(this.#room(), left + 1), null);
+    const room = this.#room(); // first: it may turn to the next block
+    const count = readSync(fd, this.#block, this.#at, Math.min(room, left + 1), null);
     this.#at += Math.min(count, left);
     return count;
   }
