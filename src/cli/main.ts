@@ -33,6 +33,11 @@ const commands: Readonly<Record<string, { about: string; load: () => Promise<Com
 /** Runs one command line, without the program's name, and gives the exit status. */
 export async function main(args: readonly string[]): Promise<number> {
   const [first, ...rest] = args;
+  // A reader that goes away (`| head`) ends the output, not the work.
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', error => {
+      if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+    });
   if (first === '--version' || first === 'version') {
     process.stdout.write(`granary ${version}\n`);
     return 0;

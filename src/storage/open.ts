@@ -1,6 +1,6 @@
 /** From the name of a cache to the Storage that it lies in. */
 import { statSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { GranaryError } from '../errors.ts';
 import { type DirectoryOptions, directoryStorage } from './directory.ts';
@@ -13,9 +13,15 @@ import type { Storage } from './storage.ts';
  */
 export function openStorage(name: string, options: DirectoryOptions = {}): Storage {
   const path = pathOf(name);
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat && !stat.isDirectory())
-    throw new GranaryError('usage', `Cannot use ${path} as a cache: it is a file, not a directory`);
+  let place = path; // the nearest thing that is there
+  while (!statSync(place, { throwIfNoEntry: false })) place = dirname(place);
+  if (!statSync(place).isDirectory()) {
+    const what = place === path ? 'it' : place;
+    throw new GranaryError(
+      'usage',
+      `Cannot use ${path} as a cache: ${what} is a file, not a directory`,
+    );
+  }
   return directoryStorage(path, options);
 }
 

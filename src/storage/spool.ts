@@ -16,6 +16,11 @@ export interface Spool extends Disposable {
 /** Removes, when disposed, the files that no put has moved away. */
 export function openSpool(storage: Storage): Spool {
   const names = new Set<string>();
+  const clean = (): void => {
+    for (const name of names) rmSync(name, { force: true });
+    if (apart) rmSync(apart, { recursive: true, force: true });
+  };
+  process.once('exit', clean); // an interrupt, too, takes them along
   const apart = storage.spool ? undefined : mkdtempSync(join(tmpdir(), 'granary-'));
   return {
     name(near) {
@@ -31,8 +36,8 @@ export function openSpool(storage: Storage): Spool {
       names.delete(name);
     },
     [Symbol.dispose]() {
-      for (const name of names) rmSync(name, { force: true });
-      if (apart) rmSync(apart, { recursive: true, force: true });
+      process.off('exit', clean);
+      clean();
     },
   };
 }
