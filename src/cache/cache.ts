@@ -31,7 +31,7 @@ const metadataLimit = 64 << 20;
  * folders or dot files.
  */
 export const folders = ['nar', 'log', 'realisations', 'build-trace-v2', 'debuginfo'];
-export const placeholder =
+const placeholder =
   'Keeps this folder in copies of the cache: Nix needs it when the cache is read-only.\n';
 
 /** What `nix-cache-info` should say; what is left out stays as it is. */

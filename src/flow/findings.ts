@@ -6,7 +6,7 @@
  */
 import type { StorePath } from '../format/store-path.ts';
 
-export type Severity = 'damage' | 'warning';
+type Severity = 'damage' | 'warning';
 
 const repack = 'run "granary repair" with a store or cache that has the path';
 const remove = 'remove it, or run "granary repair"';

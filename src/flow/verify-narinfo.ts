@@ -67,7 +67,7 @@ function* ownFindings(key: string, text: string, info: NarInfo): Generator<Findi
 }
 
 /** Whether the content address and the references make the very store path. */
-export function makesItsPath({ path, ca, references }: NarInfo): boolean {
+function makesItsPath({ path, ca, references }: NarInfo): boolean {
   const others = references.filter(reference => reference !== path);
   try {
     const made = contentAddressedPath(

@@ -14,6 +14,7 @@ import {
   closeSync,
   constants,
   createReadStream,
+  type Dirent,
   fdatasyncSync,
   fstatSync,
   lstatSync,
@@ -97,36 +98,38 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
   return {
     url: root,
 
-    async head(key) {
-      const stat = statSync(fileOf(key), { throwIfNoEntry: false });
-      return stat?.isFile() ? { size: stat.size, modified: stat.mtime } : undefined;
-    },
+    head: key =>
+      explained(`read "${key}" in ${root}`, async () => {
+        const stat = statSync(fileOf(key), { throwIfNoEntry: false });
+        return stat?.isFile() ? { size: stat.size, modified: stat.mtime } : undefined;
+      }),
 
-    async get(key, span) {
-      return orAbsent(() => {
-        const fd = openSync(fileOf(key), O_RDONLY | O_NONBLOCK); // a fifo must not hang us
-        let handedOn = false;
-        try {
-          const stat = fstatSync(fd);
-          if (!stat.isFile()) return undefined;
-          const start = Math.min(span?.start ?? 0, stat.size);
-          const size = Math.min(span?.length ?? stat.size, stat.size - start);
-          if (size <= smallBytes) return { size, bytes: [readFully(fd, start, size)] };
-          handedOn = true;
-          return {
-            size,
-            bytes: createReadStream('', {
-              fd,
-              start,
-              end: start + size - 1,
-              highWaterMark: 1 << 18,
-            }),
-          };
-        } finally {
-          if (!handedOn) closeSync(fd);
-        }
-      });
-    },
+    get: (key, span) =>
+      explained(`read "${key}" in ${root}`, async () =>
+        orAbsent(() => {
+          const fd = openSync(fileOf(key), O_RDONLY | O_NONBLOCK); // a fifo must not hang us
+          let handedOn = false;
+          try {
+            const stat = fstatSync(fd);
+            if (!stat.isFile()) return undefined;
+            const start = Math.min(span?.start ?? 0, stat.size);
+            const size = Math.min(span?.length ?? stat.size, stat.size - start);
+            if (size <= smallBytes) return { size, bytes: [readFully(fd, start, size)] };
+            handedOn = true;
+            return {
+              size,
+              bytes: createReadStream('', {
+                fd,
+                start,
+                end: start + size - 1,
+                highWaterMark: 1 << 18,
+              }),
+            };
+          } finally {
+            if (!handedOn) closeSync(fd);
+          }
+        }),
+      ),
 
     async put(key, body) {
       await explained(`write "${key}" in ${root}`, async () => {
@@ -136,6 +139,7 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
     },
 
     async publish(entries: readonly Entry[]) {
+      if (entries.length === 0 && unflushed.size === 0) return;
       await explained(`write to ${root}`, async () => {
         const staged: { temporary: string; file: string }[] = [];
         try {
@@ -176,16 +180,17 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
       return file;
     },
 
-    async sweep() {
-      let swept = 0;
-      for (const key of keysBelow(root, '', '')) {
-        const file = join(root, key);
-        if (!isLeftOver(file)) continue;
-        rmSync(file, { force: true });
-        swept += 1;
-      }
-      return swept;
-    },
+    sweep: () =>
+      explained(`remove left-over files in ${root}`, async () => {
+        let swept = 0;
+        for (const key of keysBelow(root, '', '')) {
+          const file = join(root, key);
+          if (!isLeftOver(file)) continue;
+          rmSync(file, { force: true });
+          swept += 1;
+        }
+        return swept;
+      }),
 
     async free() {
       let place = root;
@@ -265,10 +270,25 @@ function readFully(fd: number, start: number, size: number): Buffer {
   return buffer.subarray(0, at);
 }
 
+/** What is in a folder; the `lost+found` at the top of a disk is nobody's business. */
+function entriesOf(root: string, directory: string): Dirent[] {
+  const folder = join(root, directory);
+  try {
+    const entries = orAbsentSync(() => readdirSync(folder, { withFileTypes: true })) ?? [];
+    return entries.filter(({ name }) => directory !== '' || name !== 'lost+found');
+  } catch (error) {
+    throw new GranaryError(
+      'unavailable',
+      `Cannot list ${folder}: ${(error as Error).message}`,
+      {},
+      error,
+    );
+  }
+}
+
 /** Keys of all files below `directory`, walking only where keys may begin with `prefix`. */
 function* keysBelow(root: string, directory: string, prefix: string): Generator<string> {
-  const entries = orAbsentSync(() => readdirSync(join(root, directory), { withFileTypes: true }));
-  for (const entry of entries ?? []) {
+  for (const entry of entriesOf(root, directory)) {
     const key = directory + entry.name;
     if (entry.isDirectory()) {
       const below = `${key}/`;
@@ -279,8 +299,7 @@ function* keysBelow(root: string, directory: string, prefix: string): Generator<
 }
 
 function* thingsBelow(root: string, directory: string): Generator<Thing> {
-  const entries = orAbsentSync(() => readdirSync(join(root, directory), { withFileTypes: true }));
-  for (const entry of entries ?? []) {
+  for (const entry of entriesOf(root, directory)) {
     const key = directory + entry.name;
     if (entry.isFile()) {
       const size = lstatSync(join(root, key), { throwIfNoEntry: false })?.size ?? 0;
@@ -358,7 +377,7 @@ const reasons: Readonly<Record<string, readonly ['usage' | 'unavailable', string
     'the disk quota is used up; free some space and run the same command again',
   ],
   EROFS: ['usage', 'it is mounted read-only'],
-  EACCES: ['usage', 'you may not write there'],
-  EPERM: ['usage', 'you may not write there'],
+  EACCES: ['usage', 'you may not do that there'],
+  EPERM: ['usage', 'you may not do that there'],
   ENOTDIR: ['usage', 'part of this path is a file, not a directory'],
 };

@@ -2,14 +2,14 @@
  * Nix's own database (`<state>/db/db.sqlite`), read-only, and never a stale answer.
  *
  * The database is in write-ahead-log mode, in which a plain reader wants to write beside it. So:
- * - a `-wal` file is there (a writer is alive, or was killed): a plain read-only open. `immutable`
+ * - a `-wal` file with something in it is there (a writer is alive, or was killed): a plain read-only open. `immutable`
  *   would miss the rows in the log.
  * - there is none: `immutable`, which touches nothing; afterwards no `-wal` may have come and the
  *   file's size, time and change counter must be the same, or the answer is thrown away.
  * This holds for root too: a plain open as root would leave files of root's in a user's store.
  * In any other journal mode a plain read-only open is right for everybody.
  */
-import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
@@ -31,10 +31,10 @@ export async function readDatabase<T>(file: string, query: (sql: DatabaseSync) =
     if (attempt > 0) await setTimeout(20 * 2 ** attempt);
     try {
       const before = stampOf(file);
-      const immutable = before.writeAheadLog && !existsSync(`${file}-wal`);
+      const immutable = before.writeAheadLog && !hasLog(file);
       const answer = ask(file, immutable, query);
       if (!immutable) return answer;
-      if (!existsSync(`${file}-wal`) && stampOf(file).text === before.text) return answer;
+      if (!hasLog(file) && stampOf(file).text === before.text) return answer;
     } catch (error) {
       if (error instanceof GranaryError) throw error;
       const { code } = error as NodeJS.ErrnoException;
@@ -50,6 +50,10 @@ export async function readDatabase<T>(file: string, query: (sql: DatabaseSync) =
   if (cause) throw unreadable(file, (cause as Error).message, cause);
   throw unreadable(file, 'it changed each time that it was read; try again when Nix is less busy');
 }
+
+/** Whether there are rows beside the file; an empty log, which some versions leave, has none. */
+const hasLog = (file: string): boolean =>
+  (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
 
 function ask<T>(file: string, immutable: boolean, query: (sql: DatabaseSync) => T): T {
   const url = pathToFileURL(file);

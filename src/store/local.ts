@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { latin1 } from '../bytes.ts';
+import { GranaryError } from '../errors.ts';
 import { parseContentAddress } from '../format/content-address.ts';
 import { parseHash } from '../format/hash.ts';
 import type { PathInfo } from '../format/path-info.ts';
@@ -103,6 +104,22 @@ function infoByHash(sql: DatabaseSync, hash: string, storeDir: StoreDir): PathIn
 }
 
 function infoFrom(
+  row: Row,
+  path: StorePath,
+  references: readonly StorePath[],
+  storeDir: StoreDir,
+): PathInfo {
+  try {
+    return parsedRow(row, path, references, storeDir);
+  } catch (error) {
+    if (!(error instanceof GranaryError)) throw error;
+    const { message, facts } = error;
+    const what = `Cannot read what the Nix database says of ${path}: ${message}`;
+    throw new GranaryError('malformed', what, { ...facts, path }, error);
+  }
+}
+
+function parsedRow(
   row: Row,
   path: StorePath,
   references: readonly StorePath[],

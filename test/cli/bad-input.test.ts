@@ -209,7 +209,7 @@ test('a target that may not be written is usage', async () => {
   ];
   const { code, stderr } = await execute(argv, { user: client });
   assert.equal(code, 2, stderr);
-  assert.match(stderr, /^granary: Cannot write .*you may not write there\.\n$/);
+  assert.match(stderr, /^granary: Cannot write .*you may not do that there\.\n$/);
   assert.deepEqual(readdirSync(join(folder, 'cache')), []);
 });
 
