@@ -117,7 +117,9 @@ const gzipBound = (size: number): number => size + Math.ceil(size / 1000) + 128;
 async function* limited(bytes: Bytes, limit: number): AsyncGenerator<Uint8Array> {
   let size = 0;
   for await (const chunk of bytes) {
+    const room = limit - size;
     size += chunk.length;
+    if (size > limit && room > 0) yield chunk.subarray(0, room);
     if (size > limit)
       throw new GranaryError('corrupt', `Cannot decompress: over ${limit} bytes come out`, {
         expected: limit,

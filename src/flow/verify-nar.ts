@@ -39,14 +39,11 @@ export function* narFindings(info: NarInfo, facts: NarFacts): Generator<Finding>
       'file-hash-wrong',
       `has the hash ${facts.fileHash}, and its narinfo says ${fileHash}`,
     );
-  const mislabelled = looksLike !== undefined && looksLike !== compression;
-  if (
-    fault &&
-    mislabelled &&
-    (fault.kind === 'data' || fault.kind === 'nar' || fault.kind === 'unread')
-  )
+  if (fault && looksLike !== undefined && looksLike !== compression) {
     yield say('compression-wrong', `is ${looksLike}, and its narinfo says ${compression}`);
-  else if (fault) yield say(faultIds[fault.kind], `is not whole: ${fault.message}`);
+    return; // what comes out under a wrong label says nothing of the NAR
+  }
+  if (fault) yield say(faultIds[fault.kind], `is not whole: ${fault.message}`);
   if (facts.narHash !== undefined && facts.narHash !== narHash)
     yield say(
       'nar-hash-wrong',

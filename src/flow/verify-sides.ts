@@ -43,13 +43,19 @@ export async function* frameFindings(
     }
 }
 
+/** What the narinfos of a cache say. */
+interface Narrated {
+  readonly infos: ReadonlyMap<string, NarInfo>;
+  /** Files that a narinfo names, even one that cannot be read. */
+  readonly claimed: ReadonlySet<string>;
+}
+
 /** What lies in the cache and belongs to no narinfo, or is no file. */
 export async function* sideFindings(
   storage: Storage,
   things: ReadonlyMap<string, Thing>,
-  infos: ReadonlyMap<string, NarInfo>,
+  { infos, claimed }: Narrated,
 ): AsyncGenerator<Finding> {
-  const named = new Set([...infos.values()].map(info => info.file.url));
   const derivers = new Set<string>();
   for (const { deriver } of infos.values()) if (deriver) derivers.add(baseName(deriver));
   for (const { key, kind } of things.values()) {
@@ -65,14 +71,14 @@ export async function* sideFindings(
     else if (isTemporaryKey(key) || /\.tmp\.\d+\.\d+$/.test(key))
       yield finding('temporary', key, `${key} was left by a writer that did not finish`);
     else if (/^[^/]+\.ls$/.test(key)) {
-      if (!infos.has(key.replace(/ls$/, 'narinfo')))
+      if (!things.has(key.replace(/ls$/, 'narinfo')))
         yield finding(
           'listing-orphan',
           key,
           `${key} is the listing of a path that the cache does not have`,
         );
     } else if (key.startsWith('nar/')) {
-      if (!named.has(key) && key !== 'nar/KEEP')
+      if (!claimed.has(key) && key !== 'nar/KEEP')
         yield finding('nar-orphan', key, `No narinfo names ${key}`);
     } else if (key.startsWith('log/')) {
       if (!derivers.has(key.slice(4)) && key !== 'log/KEEP')
@@ -83,7 +89,7 @@ export async function* sideFindings(
         );
     } else if (key.startsWith('debuginfo/')) {
       if (key !== 'debuginfo/KEEP') yield* debugInfoFindings(storage, key, things);
-    } else if (!isKnown(key) && !named.has(key))
+    } else if (!isKnown(key) && !claimed.has(key))
       yield finding('stranger', key, `${key} belongs to no cache`);
   }
 }

@@ -68,7 +68,8 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   };
   const things = await inventoryOf(storage);
   for await (const found of frameFindings(storage, things)) tell(found);
-  const all = await readNarInfos(storage, things, tell);
+  const claimed = new Set<string>();
+  const all = await readNarInfos(storage, things, claimed, tell);
   const infos = options.roots ? closureIn(all, options.roots, storage) : all;
   for (const info of infos.values()) {
     for await (const found of relationFindings(info, all, options.also)) tell(found);
@@ -80,7 +81,8 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   const read = options.quick
     ? { narFiles: 0, narBytes: 0 }
     : await checkFiles(storage, things, infos, options, tell);
-  if (!options.roots) for await (const found of sideFindings(storage, things, all)) tell(found);
+  if (!options.roots)
+    for await (const found of sideFindings(storage, things, { infos: all, claimed })) tell(found);
   return { infos, narInfos: infos.size, ...read, damage: tally.damage, warnings: tally.warning };
 }
 
@@ -98,6 +100,7 @@ async function inventoryOf(storage: Storage): Promise<ReadonlyMap<string, Thing>
 async function readNarInfos(
   storage: Storage,
   things: ReadonlyMap<string, Thing>,
+  claimed: Set<string>,
   tell: (found: Finding) => void,
 ): Promise<ReadonlyMap<string, NarInfo>> {
   const storeDir = parseStoreDir((await statedStoreDir(storage)) ?? defaultStoreDir);
@@ -109,6 +112,8 @@ async function readNarInfos(
     const { info, findings } = readNarInfoText(key, text, storeDir);
     for (const found of findings) tell(found);
     if (info) infos.set(key, info);
+    const url = info?.file.url ?? /^URL: (.*)$/m.exec(text)?.[1];
+    if (url !== undefined) claimed.add(url.trimEnd());
   }
   return infos;
 }
