@@ -72,11 +72,11 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   const all = await readNarInfos(storage, things, claimed, tell);
   const infos = options.roots ? closureIn(all, options.roots, storage) : all;
   for (const info of infos.values()) {
-    for await (const found of relationFindings(info, all, options.also)) tell(found);
     for (const found of fileFindings(info, things)) tell(found);
     if (options.keys.length > 0)
       for (const found of signatureFindings(info, options.keys, options.sigsNeeded)) tell(found);
   }
+  for await (const found of holeFindings(infos, all, options.also)) tell(found);
   for (const found of conflictFindings(infos)) tell(found);
   const read = options.quick
     ? { narFiles: 0, narBytes: 0 }
@@ -139,17 +139,30 @@ function closureIn(
 }
 
 /** Law 2: every reference has a narinfo, here or in the cache that closes this one. */
-async function* relationFindings(
-  info: NarInfo,
+async function* holeFindings(
+  infos: ReadonlyMap<string, NarInfo>,
   all: ReadonlyMap<string, NarInfo>,
   also: Storage | undefined,
 ): AsyncGenerator<Finding> {
-  for (const reference of info.references) {
-    if (reference === info.path) continue;
-    const key = narInfoKey(reference);
-    if (all.get(key)?.path === reference || (await also?.head(key))) continue;
-    const message = `${info.path} refers to ${reference}, which has no narinfo`;
-    yield finding('reference-missing', narInfoKey(info.path), message, info.path);
+  const referrers = new Map<StorePath, StorePath[]>();
+  for (const { path, references } of infos.values())
+    for (const reference of references) {
+      if (reference === path || all.get(narInfoKey(reference))?.path === reference) continue;
+      const others = referrers.get(reference);
+      if (others) others.push(path);
+      else referrers.set(reference, [path]);
+    }
+  for (const [hole, paths] of referrers) {
+    const key = narInfoKey(hole);
+    if (await also?.head(key)) continue;
+    const who = paths.length === 1 ? paths[0] : `${paths.length} paths, such as ${paths[0]},`;
+    const verb = paths.length === 1 ? 'refers' : 'refer';
+    yield finding(
+      'reference-missing',
+      key,
+      `${hole} has no narinfo, and ${who} ${verb} to it`,
+      hole,
+    );
   }
 }
 

@@ -60,6 +60,7 @@ function ask<T>(file: string, immutable: boolean, query: (sql: DatabaseSync) => 
   if (immutable) url.searchParams.set('immutable', '1');
   const sql = new DatabaseSync(url, { readOnly: true, timeout: 1000 });
   try {
+    sql.exec('BEGIN'); // all that the query asks is of one moment, whoever writes meanwhile
     return query(sql);
   } finally {
     sql.close();

@@ -72,7 +72,9 @@ function closureIn(
   );
   for (const edge of edges.iterate(wanted)) {
     const { referrer, reference } = edge as unknown as { referrer: number; reference: number };
-    references.get(referrer)!.push(paths.get(reference)!);
+    const path = paths.get(reference);
+    if (!path) throw dangling(paths.get(referrer)!);
+    references.get(referrer)!.push(path);
   }
   return new Map(
     rows.map(row => {
@@ -88,11 +90,22 @@ function infoIn(sql: DatabaseSync, path: StorePath, storeDir: StoreDir): PathInf
     | undefined;
   if (!row) return undefined;
   const references = sql
-    .prepare('SELECT path FROM Refs JOIN ValidPaths ON reference = id WHERE referrer = ?')
-    .all(row.id) as { path: string }[];
-  const parsed = references.map(reference => parseStorePath(reference.path, storeDir));
+    .prepare('SELECT path FROM Refs LEFT JOIN ValidPaths ON reference = id WHERE referrer = ?')
+    .all(row.id) as { path: string | null }[];
+  const parsed = references.map(reference => {
+    if (reference.path === null) throw dangling(path);
+    return parseStorePath(reference.path, storeDir);
+  });
   return infoFrom(row, path, parsed.sort(), storeDir);
 }
+
+/** Nix's foreign keys forbid it: to leave the reference out would be to make a wrong path info. */
+const dangling = (path: StorePath): GranaryError =>
+  new GranaryError(
+    'corrupt',
+    `Cannot use what the Nix database says of ${path}: it refers to a row that is not there`,
+    { path },
+  );
 
 function infoByHash(sql: DatabaseSync, hash: string, storeDir: StoreDir): PathInfo | undefined {
   const prefix = `${storeDir}/${hash}-`;

@@ -2,15 +2,23 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { readDatabase } from '../../src/store/database.ts';
 import { openStore } from '../../src/store/open.ts';
 import { client, scratch } from '../clients/kept.ts';
 import { ages, freshStore, nix, whyNoClients } from '../clients/nix.ts';
-import { execute } from '../clients/process.ts';
+import { execute, type Result } from '../clients/process.ts';
 import { repository } from '../granary.ts';
 import { temporaryFolder } from '../temporary.ts';
 
@@ -58,14 +66,19 @@ async function end(child: ChildProcess): Promise<void> {
 async function countAsBoth(file: string): Promise<number[]> {
   const own = await readDatabase(file, count);
   if (!client) return [own];
+  const { stdout, stderr, code } = await asClient(file, 'error => { throw error; }');
+  assert.equal(code, 0, stderr);
+  return [own, Number(stdout)];
+}
+
+/** Counts the rows as an ordinary user, and prints that, or what `otherwise` makes of the error. */
+function asClient(file: string, otherwise: string): Promise<Result> {
   const script = `
     import { readDatabase } from ${JSON.stringify(join(repository, 'src/store/database.ts'))};
     const count = sql => sql.prepare('SELECT count(*) AS count FROM ValidPaths').get().count;
-    console.log(await readDatabase(${JSON.stringify(file)}, count));`;
+    console.log(await readDatabase(${JSON.stringify(file)}, count).catch(${otherwise}));`;
   const argv = [process.execPath, '--no-warnings', '--input-type=module', '-e', script];
-  const { stdout, stderr, code } = await execute(argv, { user: client });
-  assert.equal(code, 0, stderr);
-  return [own, Number(stdout)];
+  return execute(argv, { user: client });
 }
 
 /** What lies beside the database, and when it was last changed. */
@@ -97,10 +110,13 @@ test('with a living writer: the rows that are in its log alone are seen by every
 });
 
 test('after a writer was killed: the rows in the log that it left are seen by everybody', async () => {
-  const file = database(temporaryFolder(), 3);
+  const folder = temporaryFolder();
+  const file = database(folder, 3);
   await end(await livingWriter(file, 4));
   assert.ok(statSync(`${file}-wal`).size > 0);
+  const before = surroundings(folder);
   for (const rows of await countAsBoth(file)) assert.equal(rows, 7);
+  assert.deepEqual(surroundings(folder), before, 'the log is for the next writer to put away');
 });
 
 test('a writer that comes and goes while we read makes us read again: never a stale answer', async () => {
@@ -134,19 +150,53 @@ test('a writer that comes while we read and stays makes us read again', async ()
   assert.equal(rows, 4);
 });
 
-test('a database that never holds still is unavailable, not wrong', async () => {
-  const file = database(temporaryFolder(), 1);
-  let round = 0;
-  const restless = readDatabase(file, sql => {
-    const other = new DatabaseSync(file);
-    insert(other, `/new${round++}`);
+for (const mode of ['wal', 'delete'])
+  test(`all that one query asks is of one moment, in journal mode ${mode}`, async () => {
+    const file = database(temporaryFolder(), 3, mode);
+    const other = new DatabaseSync(file, { timeout: 0 });
+    insert(other, '/before'); // in WAL mode there is a log now
+    const counts = await readDatabase(file, sql => {
+      const first = count(sql);
+      try {
+        insert(other, '/between');
+      } catch (error) {
+        assert.match((error as Error).message, /locked/); // a journal makes writers wait for us
+      }
+      return [first, count(sql)];
+    });
     other.close();
-    return count(sql);
+    assert.deepEqual(counts, [4, 4]);
   });
-  await assert.rejects(restless, {
-    name: 'GranaryError',
-    code: 'unavailable',
-    message: /changed each time/,
+
+describe('after all its tries', { concurrency: true }, () => {
+  test('a database that never holds still is unavailable, not wrong', async () => {
+    const file = database(temporaryFolder(), 1);
+    let round = 0;
+    const restless = readDatabase(file, sql => {
+      const other = new DatabaseSync(file);
+      insert(other, `/new${round++}`);
+      other.close();
+      return count(sql);
+    });
+    await assert.rejects(restless, {
+      name: 'GranaryError',
+      code: 'unavailable',
+      message: /changed each time/,
+    });
+  });
+
+  test('an ordinary user, who cannot index the log of a dead writer anew, gets no stale answer', {
+    skip: client ? false : 'needs root to become somebody who may not write there',
+  }, async () => {
+    const folder = temporaryFolder();
+    const file = database(folder, 3);
+    await end(await livingWriter(file, 4));
+    rmSync(`${file}-shm`);
+    for (const name of readdirSync(folder)) chownSync(join(folder, name), 1234, 1234);
+    const { stdout } = await asClient(file, `error => error.code + ' ' + error.message`);
+    assert.match(stdout, /^unavailable Cannot read the Nix database /);
+    assert.equal(await readDatabase(file, count), 7, 'root may, and leaves nothing of its own');
+    for (const name of readdirSync(folder)) assert.equal(statSync(join(folder, name)).uid, 1234);
   });
 });
 
@@ -177,11 +227,7 @@ test('a database that an ordinary user may not read is unavailable', {
   const folder = temporaryFolder();
   const file = database(folder, 1);
   chmodSync(file, 0o600);
-  const script = `
-    import { readDatabase } from ${JSON.stringify(join(repository, 'src/store/database.ts'))};
-    await readDatabase(${JSON.stringify(file)}, () => 1).catch(error => console.log(error.code, error.message));`;
-  const argv = [process.execPath, '--no-warnings', '--input-type=module', '-e', script];
-  const { stdout } = await execute(argv, { user: client });
+  const { stdout } = await asClient(file, `error => error.code + ' ' + error.message`);
   assert.match(stdout, /^unavailable Cannot read the Nix database .*: you may not read it/);
 });
 
