@@ -37,7 +37,7 @@ export interface Codec {
   readonly pieceSize: number | undefined;
   compressPiece?(bytes: Uint8Array, level: number): Uint8Array | Promise<Uint8Array>;
   compressStream?(bytes: Bytes, level: number): AsyncIterable<Uint8Array>;
-  /** Throws `malformed` for what is not this, and `corrupt` as soon as over `limit` bytes come out. */
+  /** Throws `malformed` for what is not this, and `corrupt` after `limit` bytes if more would come out. */
   decompress(bytes: Bytes, limit: number): AsyncGenerator<Uint8Array>;
 }
 
