@@ -1,7 +1,9 @@
 /** The program, as a user runs it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { constants, copyFileSync, cpSync } from 'node:fs';
 import { join } from 'node:path';
+import { scratch } from './clients/kept.ts';
 
 export const repository = join(import.meta.dirname, '..');
 export const program = join(repository, 'bin/granary.js');
@@ -10,6 +12,16 @@ export interface Ran {
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
+}
+
+/** Node and the program in a place that clients may read, wherever the repository lies. */
+export function copyForClients(): { readonly node: string; readonly folder: string } {
+  const folder = scratch();
+  for (const part of ['src', 'bin', 'package.json'])
+    cpSync(join(repository, part), join(folder, part), { recursive: true });
+  const node = join(folder, 'node');
+  copyFileSync(process.execPath, node, constants.COPYFILE_FICLONE);
+  return { node, folder };
 }
 
 /** Runs `granary` with these words to its end. */

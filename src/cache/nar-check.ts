@@ -18,10 +18,14 @@ export interface NarClaim {
   readonly compression: string;
   /** The greatest NarSize that is stated: no byte beyond it is decompressed. */
   readonly limit: number;
-  /** Whether to build the listing. */
-  readonly listing: boolean;
+  /** Builds the listing, which takes memory, if it can have no more bytes than this; 0 for none. */
+  readonly listingLimit: number;
+  /** Files to look for in it, by their paths. */
+  readonly members: readonly string[];
   /** Hash parts, where the NAR's hash without them is asked for. */
   readonly selves: readonly string[];
+  /** Algorithms beside SHA-256, where the NAR's hash by them is asked for. */
+  readonly nars: readonly HashAlgorithm[];
   /** Algorithms, where the hash of a single file's content is asked for. */
   readonly contents: readonly HashAlgorithm[];
 }
@@ -35,10 +39,14 @@ export interface NarFacts {
   readonly narHash?: Hash;
   readonly narSize?: number;
   readonly fault?: NarFault;
-  /** latin-1 */
+  /** latin-1; empty when it is longer than its limit. */
   readonly listing?: string;
+  /** Those of the members that are regular files in it. */
+  readonly members: readonly string[];
   /** By hash part. */
   readonly moduloHashes: Readonly<Record<string, Hash>>;
+  /** By algorithm. */
+  readonly narHashes: Readonly<Record<string, Hash>>;
   /** By algorithm; empty when the NAR is not of a single file. */
   readonly contentHashes: Readonly<Record<string, Hash>>;
 }
@@ -87,20 +95,29 @@ export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts>
   };
 }
 
+/** The least that an entry takes of a listing: `"a":{"type":"symlink","target":"b"}`. */
+const listedBytes = 24;
+
 /** The NAR as it comes out: all its sums, and what it holds. */
 class Outcome {
   readonly #nar = createHash('sha256');
   readonly #reader = new NarReader();
-  readonly #listing: ListingBuilder | undefined;
   readonly #modulo: ReadonlyMap<string, ModuloSum>;
+  readonly #nars: ReadonlyMap<HashAlgorithm, Sum>;
   readonly #contents: ReadonlyMap<HashAlgorithm, Sum>;
+  readonly #members: MemberFinder | undefined;
+  #listing: ListingBuilder | undefined;
+  #listingRoom: number;
   #narSize = 0;
   #grammar: NarFault | undefined;
   #isSingleFile = false;
 
-  constructor({ listing, selves, contents }: NarClaim) {
-    this.#listing = listing ? new ListingBuilder() : undefined;
+  constructor({ listingLimit, members, selves, nars, contents }: NarClaim) {
+    this.#listing = listingLimit > 0 ? new ListingBuilder() : undefined;
+    this.#listingRoom = listingLimit;
+    this.#members = members.length > 0 ? new MemberFinder(members) : undefined;
     this.#modulo = new Map(selves.map(self => [self, new ModuloSum(self)]));
+    this.#nars = new Map(nars.map(algorithm => [algorithm, createHash(algorithm)]));
     this.#contents = new Map(contents.map(algorithm => [algorithm, createHash(algorithm)]));
   }
 
@@ -111,11 +128,13 @@ class Outcome {
   push(chunk: Uint8Array): void {
     this.#nar.update(chunk);
     for (const sum of this.#modulo.values()) sum.update(chunk);
+    for (const sum of this.#nars.values()) sum.update(chunk);
     this.#narSize += chunk.length;
     if (this.#grammar || this.#reader.done) return;
     try {
       const events = this.#reader.push(chunk);
-      this.#listing?.push(events);
+      this.#addListing(events);
+      this.#members?.push(events);
       if (this.#contents.size > 0) this.#addContent(events);
     } catch (error) {
       if (!(error instanceof GranaryError)) throw error;
@@ -133,17 +152,25 @@ class Outcome {
 
   facts(ended: boolean): Omit<NarFacts, 'fileHash' | 'fileSize'> {
     const root = this.#listing?.root;
-    const sums = this.#isSingleFile ? [...this.#contents] : [];
+    const listing = this.#listingRoom < 0 ? '' : root && printListing(root);
     return {
       ...(ended ? { narHash: hashOf('sha256', this.#nar.digest()), narSize: this.#narSize } : {}),
-      ...(ended && root ? { listing: printListing(root) } : {}),
+      ...(ended && listing !== undefined ? { listing } : {}),
+      members: [...(this.#members?.found ?? [])],
       moduloHashes: Object.fromEntries(
         [...this.#modulo].map(([self, sum]) => [self, sum.digest()]),
       ),
-      contentHashes: Object.fromEntries(
-        sums.map(([name, sum]) => [name, hashOf(name, sum.digest())]),
-      ),
+      narHashes: digests(this.#nars),
+      contentHashes: this.#isSingleFile ? digests(this.#contents) : {},
     };
+  }
+
+  #addListing(events: readonly NarEvent[]): void {
+    if (!this.#listing) return;
+    for (const { type } of events)
+      if (type !== 'data' && type !== 'end') this.#listingRoom -= listedBytes;
+    if (this.#listingRoom < 0) this.#listing = undefined;
+    else this.#listing.push(events);
   }
 
   #addContent(events: readonly NarEvent[]): void {
@@ -154,6 +181,31 @@ class Outcome {
     }
   }
 }
+
+/** Looks for some regular files among a NAR's events. */
+class MemberFinder {
+  readonly found = new Set<string>();
+  readonly #wanted: ReadonlySet<string>;
+  readonly #folders: string[] = []; // where we are, the nameless root first
+
+  constructor(members: readonly string[]) {
+    this.#wanted = new Set(members);
+  }
+
+  push(events: readonly NarEvent[]): void {
+    for (const event of events) {
+      if (event.type === 'directory') this.#folders.push(event.name);
+      else if (event.type === 'end') this.#folders.pop();
+      else if (event.type === 'file') {
+        const path = [...this.#folders.slice(1), event.name].join('/');
+        if (this.#wanted.has(path)) this.found.add(path);
+      }
+    }
+  }
+}
+
+const digests = (sums: ReadonlyMap<HashAlgorithm, Sum>): Readonly<Record<string, Hash>> =>
+  Object.fromEntries([...sums].map(([name, sum]) => [name, hashOf(name, sum.digest())]));
 
 /** The same bytes for a reader that may stop early: what it leaves can still be read after it. */
 const keptOpen = (input: AsyncGenerator<Uint8Array>): AsyncIterable<Uint8Array> => ({

@@ -1,5 +1,5 @@
-/** Opening a cache that has to be there already. */
-import { existsSync } from 'node:fs';
+/** Opening a cache that has to be there already, and refusing to write to one that must not change. */
+import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
 import { cacheInfoKey } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { openStorage } from '../storage/open.ts';
@@ -20,4 +20,24 @@ export async function openCacheToRead(name: string): Promise<Storage> {
     'usage',
     `Cannot read ${storage.url} as a cache: it has neither ${cacheInfoKey} nor a narinfo`,
   );
+}
+
+/** @throws GranaryError `usage` for a cache that lies in a Nix store, which root could change, or that is read-only */
+export function refuseReadOnly(verb: string, url: string): void {
+  const real = realpathSync(url);
+  if (/\/[0-9abcdfghijklmnpqrsvwxyz]{32}-[^/]+/.test(real))
+    throw new GranaryError(
+      'usage',
+      `Cannot ${verb} ${url}: it lies in a Nix store, where nothing may change; copy it first with "cp -r --no-preserve=mode ${real} ./cache", then ${verb} ./cache`,
+    );
+  try {
+    accessSync(real, constants.W_OK);
+  } catch (error) {
+    throw new GranaryError(
+      'usage',
+      `Cannot ${verb} ${url}: it cannot be written to (${(error as NodeJS.ErrnoException).code})`,
+      {},
+      error,
+    );
+  }
 }

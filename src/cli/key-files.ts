@@ -1,11 +1,33 @@
 /** Key files: read for signing and trusting, written once and never over anything. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { GranaryError } from '../errors.ts';
-import { parseSecretKey, type SecretKey } from '../format/key.ts';
+import { type PublicKey, parsePublicKey, parseSecretKey, type SecretKey } from '../format/key.ts';
 
 /** @throws GranaryError `usage` for a file that cannot be read or holds no secret key */
 export function readSecretKey(file: string): SecretKey {
   return parseSecretKey(readKeyFile(file), file);
+}
+
+/**
+ * Public keys, each as `NAME:BASE64` or in a file.
+ *
+ * @throws GranaryError `usage` for what is neither, and for two keys of one name: Nix sees only the first
+ */
+export function readPublicKeys(texts: readonly string[]): readonly PublicKey[] {
+  const keys = new Map<string, PublicKey>();
+  for (const text of texts) {
+    const isFile = existsSync(text) || !text.includes(':');
+    const key = isFile
+      ? parsePublicKey(readKeyFile(text), text)
+      : parsePublicKey(text, `"${text}"`);
+    if ((keys.get(key.name) ?? key).text !== key.text)
+      throw new GranaryError(
+        'usage',
+        `Cannot trust two keys of the name ${key.name}: Nix believes only the first of them`,
+      );
+    keys.set(key.name, key);
+  }
+  return [...keys.values()];
 }
 
 /** @throws GranaryError `conflict` when the file is there already */

@@ -9,7 +9,13 @@ export interface CheckTask {
   readonly claim: NarClaim;
 }
 
-export type CheckResult = { readonly facts: NarFacts } | { readonly unreadable: string };
+export type CheckResult = { readonly facts: NarFacts } | Unread;
+
+/** Why a file cannot be read. */
+export interface Unread {
+  readonly code: string;
+  readonly message: string;
+}
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 const chunkSize = 256 << 10;
@@ -28,8 +34,9 @@ async function check(file: string, claim: NarClaim): Promise<CheckResult> {
   try {
     return { facts: await checkNar(chunksOf(file), claim) };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
-    return { unreadable: (error as Error).message };
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    return { code, message };
   }
 }
 

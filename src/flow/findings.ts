@@ -16,6 +16,7 @@ export const findingTable = {
   'cache-info-malformed': ['damage', 'correct the line by hand'],
   'folder-missing': ['damage', 'run "granary repair", which makes it'],
   'folder-unkept': ['warning', 'run "granary repair", which puts a placeholder there'],
+  unreadable: ['damage', 'mend its permissions or the disk, or run "granary repair"'],
   'narinfo-malformed': ['damage', repack],
   'narinfo-misnamed': ['damage', remove],
   'narinfo-foreign': ['damage', remove],
@@ -62,8 +63,16 @@ export interface Finding {
   readonly advice: string;
 }
 
-/** Makes a finding of the table's kind. */
-export function finding(id: FindingId, key: string, message: string, path?: StorePath): Finding {
+/** A sentence quotes what it is about, and that may be megabytes. */
+const longest = 2000;
+
+/** Makes a finding of the table's kind. Nothing that a cache holds gets to a terminal as a command. */
+export function finding(id: FindingId, key: string, text: string, path?: StorePath): Finding {
   const [severity, advice] = findingTable[id];
+  const shown = text.length > longest ? `${text.slice(0, longest)} …` : text;
+  const message = shown.replace(/[\x00-\x1f\x7f-\x9f]/g, controlEscape);
   return { id, severity, key, ...(path === undefined ? {} : { path }), message, advice };
 }
+
+const controlEscape = (char: string): string =>
+  `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`;

@@ -75,7 +75,10 @@ async function spoolChecked(
         yield chunk;
       }
     }
-    const facts = await checkNar(written(), claimOf([info], listing));
+    const facts = await checkNar(
+      written(),
+      claimOf([info], { listingLimit: listing ? Number.POSITIVE_INFINITY : 0 }),
+    );
     const [wrong] = narFindings(info, facts);
     if (wrong) throw refuse(wrong.message);
     return facts;

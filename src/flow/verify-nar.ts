@@ -1,22 +1,37 @@
 /** What a NAR file is, against what the narinfos that name it say it is. */
 import type { NarClaim, NarFacts, NarFault } from '../cache/nar-check.ts';
 import { partsOf } from '../format/content-address.ts';
-import { algorithmOf } from '../format/hash.ts';
+import { algorithmOf, type HashAlgorithm } from '../format/hash.ts';
 import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
 import { hashPart } from '../format/store-path.ts';
 import { type Finding, type FindingId, finding } from './findings.ts';
 import { addressedPart } from './verify-narinfo.ts';
 
+/** What to look for in a NAR beside its hash. */
+interface Asked {
+  /** Bytes of the longest listing that is stated; 0 when there is none. */
+  readonly listingLimit: number;
+  readonly members?: readonly string[];
+}
+
 /** What has to be learnt of a file for all the narinfos that name it. */
-export function claimOf(infos: readonly NarInfo[], listing: boolean): NarClaim {
+export function claimOf(
+  infos: readonly NarInfo[],
+  { listingLimit, members = [] }: Asked,
+): NarClaim {
+  const partIs = (part: ReturnType<typeof addressedPart>): readonly NarInfo[] =>
+    infos.filter(info => addressedPart(info) === part);
+  const algorithmsOf = (those: readonly NarInfo[]): readonly HashAlgorithm[] => [
+    ...new Set(those.map(info => algorithmOf(partsOf(info.ca!)[1]))),
+  ];
   return {
     compression: infos[0]!.file.compression,
-    limit: Math.max(...infos.map(info => info.narSize)),
-    listing,
-    selves: infos.filter(info => addressedPart(info) === 'modulo').map(info => hashPart(info.path)),
-    contents: infos
-      .filter(info => addressedPart(info) === 'content')
-      .map(info => algorithmOf(partsOf(info.ca!)[1])),
+    limit: infos.reduce((most, { narSize }) => Math.max(most, narSize), 0),
+    listingLimit,
+    members,
+    selves: partIs('modulo').map(info => hashPart(info.path)),
+    nars: algorithmsOf(partIs('nar')).filter(algorithm => algorithm !== 'sha256'),
+    contents: algorithmsOf(partIs('content')),
   };
 }
 
@@ -67,7 +82,7 @@ function contentIsAsAddressed(info: NarInfo, facts: NarFacts): boolean {
   const part = addressedPart(info);
   if (part === undefined) return true;
   const [, hash] = partsOf(info.ca!);
-  if (part === 'nar') return facts.narHash === hash;
+  if (part === 'nar') return [facts.narHash, facts.narHashes[algorithmOf(hash)]].includes(hash);
   if (part === 'modulo') return facts.moduloHashes[hashPart(info.path)] === hash;
   return facts.contentHashes[algorithmOf(hash)] === hash;
 }

@@ -1,4 +1,5 @@
 /** What a narinfo says wrongly by itself, and of the files and narinfos around it. */
+import { readText } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { contentAddressedPath, partsOf } from '../format/content-address.ts';
 import { algorithmOf } from '../format/hash.ts';
@@ -6,8 +7,22 @@ import { holds, type PublicKey } from '../format/key.ts';
 import { hiddenFields, type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
 import { fingerprint, keyNameOf } from '../format/signature.ts';
 import { namePart, type StoreDir, storeDirOf } from '../format/store-path.ts';
-import { checkKey, type Thing } from '../storage/storage.ts';
+import { checkKey, type Storage, type Thing } from '../storage/storage.ts';
 import { type Finding, finding } from './findings.ts';
+
+/** The text of a small file, nothing when it went away, or the finding that it cannot be read. */
+export async function readSide(
+  storage: Storage,
+  key: string,
+): Promise<string | Finding | undefined> {
+  try {
+    return await readText(storage, key);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    return finding('unreadable', key, message);
+  }
+}
 
 /** Reads a narinfo of which anything may be wrong. */
 export function readNarInfoText(
@@ -85,15 +100,12 @@ function makesItsPath({ path, ca, references }: NarInfo): boolean {
 
 /** What is wrong with the file that it names, as far as can be said without reading it. */
 export function* fileFindings(
-  info: NarInfo,
+  key: string,
+  { path, file }: NarInfo,
   things: ReadonlyMap<string, Thing>,
 ): Generator<Finding> {
-  const { path, file } = info;
-  const key = narInfoKey(path);
   const { url, fileSize } = file;
-  try {
-    checkKey(url);
-  } catch {
+  if (!isPlainUrl(url)) {
     yield finding(
       'url-unsafe',
       key,
@@ -124,19 +136,28 @@ export function* fileFindings(
     yield finding(
       'nar-missing',
       url,
-      `${url} is ${thing ? `a ${thing.kind}` : 'not there'}, and ${key} names it`,
+      `${url} is ${thing ? 'no file' : 'not there'}, and ${key} names it`,
       path,
     );
 }
 
+/** By file:// it must not climb; by HTTP it must be a URL, which has no blanks and nothing beyond ASCII. */
+function isPlainUrl(url: string): boolean {
+  try {
+    return /^[\x21-\x7e]+$/.test(checkKey(url));
+  } catch {
+    return false;
+  }
+}
+
 /** What believers in these keys would say. A content address that makes its path needs no signature. */
 export function* signatureFindings(
+  key: string,
   info: NarInfo,
   keys: readonly PublicKey[],
   needed: number,
 ): Generator<Finding> {
   const { path } = info;
-  const key = narInfoKey(path);
   const text = fingerprint(info);
   const good = new Set<string>();
   for (const signature of info.signatures) {
@@ -163,8 +184,7 @@ export function* signatureFindings(
 /** What of the NAR its content address speaks of. */
 export function addressedPart(info: NarInfo): 'nar' | 'modulo' | 'content' | undefined {
   if (info.ca === undefined) return undefined;
-  const [method, hash] = partsOf(info.ca);
+  const [method] = partsOf(info.ca);
   if (method !== 'nar') return 'content';
-  if (info.references.includes(info.path)) return 'modulo';
-  return algorithmOf(hash) === 'sha256' ? 'nar' : undefined;
+  return info.references.includes(info.path) ? 'modulo' : 'nar';
 }

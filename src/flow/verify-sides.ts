@@ -1,11 +1,12 @@
 /** The files of a cache that are neither narinfos nor NARs, and things that should not be there. */
-import { cacheInfoKey, folders, readText } from '../cache/cache.ts';
+import { cacheInfoKey, folders } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { parseCacheInfo } from '../format/cache-info.ts';
 import type { NarInfo } from '../format/narinfo.ts';
-import { baseName } from '../format/store-path.ts';
+import { baseName, parseStoreDir } from '../format/store-path.ts';
 import { isTemporaryKey, type Storage, type Thing } from '../storage/storage.ts';
 import { type Finding, finding } from './findings.ts';
+import { readSide } from './verify-narinfo.ts';
 
 /** The folders and nix-cache-info that every Nix needs, on a read-only mount too. */
 export async function* frameFindings(
@@ -20,23 +21,26 @@ export async function* frameFindings(
         folder,
         `${folder}/ is empty, and many ways of copying drop empty folders`,
       );
-    else if (thing?.kind !== 'folder')
+    else if (thing?.kind !== 'folder' && thing?.kind !== 'closed folder')
       yield finding(
         'folder-missing',
         folder,
-        `${folder}/ is not there: some Nix has to make it, and cannot when the cache is read-only`,
+        `${folder}/ is ${thing ? 'no folder' : 'not there'}: some Nix has to make it, and cannot when the cache is read-only`,
       );
   }
-  const text = await readText(storage, cacheInfoKey);
+  const isThere = things.get(cacheInfoKey)?.kind === 'value'; // what a link leads to is none of the cache
+  const text = isThere ? await readSide(storage, cacheInfoKey) : undefined;
   if (text === undefined)
     yield finding(
       'cache-info-missing',
       cacheInfoKey,
       `${cacheInfoKey} is not there: Nix has to write it, and cannot when the cache is read-only`,
     );
+  else if (typeof text !== 'string') yield text;
   else
     try {
-      parseCacheInfo(text);
+      const { storeDir } = parseCacheInfo(text);
+      if (storeDir !== undefined) parseStoreDir(storeDir);
     } catch (error) {
       if (!(error instanceof GranaryError)) throw error;
       yield finding('cache-info-malformed', cacheInfoKey, error.message);
@@ -51,15 +55,18 @@ interface Narrated {
 }
 
 /** What lies in the cache and belongs to no narinfo, or is no file. */
-export async function* sideFindings(
-  storage: Storage,
+export function* sideFindings(
   things: ReadonlyMap<string, Thing>,
   { infos, claimed }: Narrated,
-): AsyncGenerator<Finding> {
+): Generator<Finding> {
   const derivers = new Set<string>();
   for (const { deriver } of infos.values()) if (deriver) derivers.add(baseName(deriver));
   for (const { key, kind } of things.values()) {
-    if (kind === 'folder' || kind === 'empty folder') {
+    if (key.includes('\uFFFD'))
+      yield finding('stranger', key, `${key} has a name that is no UTF-8: nothing can refer to it`);
+    else if (kind === 'closed folder')
+      yield finding('unreadable', key, `${key} is a folder that cannot be listed`);
+    else if (kind === 'folder' || kind === 'empty folder') {
       if (/\.(narinfo|ls)$/.test(key))
         yield finding('not-a-file', key, `${key} is a folder, not a file`);
     } else if (kind !== 'value')
@@ -87,8 +94,6 @@ export async function* sideFindings(
           key,
           `${key} is the log of a build that made no path of the cache`,
         );
-    } else if (key.startsWith('debuginfo/')) {
-      if (key !== 'debuginfo/KEEP') yield* debugInfoFindings(storage, key, things);
     } else if (!isKnown(key) && !claimed.has(key))
       yield finding('stranger', key, `${key} belongs to no cache`);
   }
@@ -98,25 +103,4 @@ const isKnown = (key: string): boolean =>
   key === cacheInfoKey ||
   key === 'index.html' ||
   /^[^/]+\.narinfo$/.test(key) ||
-  /^(granary|realisations|build-trace-v2)\//.test(key);
-
-async function* debugInfoFindings(
-  storage: Storage,
-  key: string,
-  things: ReadonlyMap<string, Thing>,
-): AsyncGenerator<Finding> {
-  const say = (why: string): Finding =>
-    finding('debuginfo-wrong', key, `${key} leads nowhere: ${why}`);
-  try {
-    const { archive, member } = JSON.parse((await readText(storage, key)) ?? '') as Record<
-      string,
-      unknown
-    >;
-    const url = /^\.\.\/(.+)$/.exec(String(archive))?.[1];
-    if (typeof member !== 'string' || url === undefined)
-      yield say('it names no archive and member');
-    else if (things.get(url)?.kind !== 'value') yield say(`${url} is not there`);
-  } catch {
-    yield say('it is no JSON');
-  }
-}
+  /^(granary|debuginfo|realisations|build-trace-v2)\//.test(key);

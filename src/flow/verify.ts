@@ -5,20 +5,22 @@
  *
  * Nothing that a cache holds stops it: whatever it is, it is a finding and not an error.
  */
-import { listingKey, readText, statedStoreDir } from '../cache/cache.ts';
-import { checkNar, type NarFacts } from '../cache/nar-check.ts';
+import { cacheInfoKey, statedStoreDir } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import type { PublicKey } from '../format/key.ts';
-import { parseListing, printListing } from '../format/nar-listing.ts';
 import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
-import { defaultStoreDir, parseStoreDir, type StorePath } from '../format/store-path.ts';
+import {
+  baseName,
+  defaultStoreDir,
+  parseStoreDir,
+  type StoreDir,
+  type StorePath,
+} from '../format/store-path.ts';
 import type { Storage, Thing } from '../storage/storage.ts';
-import { CheckPool } from './check-pool.ts';
-import type { CheckResult } from './check-worker.ts';
-import { each } from './each.ts';
+import { readDebugLinks } from './debug-links.ts';
 import { type Finding, finding } from './findings.ts';
-import { claimOf, narFindings } from './verify-nar.ts';
-import { fileFindings, readNarInfoText, signatureFindings } from './verify-narinfo.ts';
+import { type CheckProgress, checkFiles, listingFindings } from './verify-files.ts';
+import { fileFindings, readNarInfoText, readSide, signatureFindings } from './verify-narinfo.ts';
 import { frameFindings, sideFindings } from './verify-sides.ts';
 
 export interface VerifyOptions {
@@ -36,12 +38,7 @@ export interface VerifyOptions {
 }
 
 export interface VerifyProgress {
-  readonly progress: {
-    readonly narBytes: number;
-    readonly totalNarBytes: number;
-    readonly paths: number;
-    readonly totalPaths: number;
-  };
+  readonly progress: CheckProgress;
 }
 
 export interface Verdict {
@@ -55,34 +52,42 @@ export interface Verdict {
   readonly warnings: number;
 }
 
-/** Small files go to a thread together. */
-const groupFiles = 64;
-const groupBytes = 1 << 20;
-
 /** @throws GranaryError `absent` for a root that the cache lacks, `usage` for a storage that cannot be listed */
 export async function verify(storage: Storage, options: VerifyOptions): Promise<Verdict> {
+  const { quick, keys, sigsNeeded, also, roots, jobs, report } = options;
   const tally = { damage: 0, warning: 0 };
   const tell = (found: Finding): void => {
     tally[found.severity] += 1;
-    options.report(found);
+    report(found);
   };
   const things = await inventoryOf(storage);
+  const storeDir = await storeDirFor(storage, things);
+  const narrated = await readNarInfos(storage, things, storeDir);
+  const chosen = roots && closureIn(narrated, roots, storage.url);
+  const infos = chosen
+    ? new Map([...narrated.infos].filter(([key]) => chosen.has(key)))
+    : narrated.infos;
+
   for await (const found of frameFindings(storage, things)) tell(found);
-  const claimed = new Set<string>();
-  const all = await readNarInfos(storage, things, claimed, tell);
-  const infos = options.roots ? closureIn(all, options.roots, storage) : all;
-  for (const info of infos.values()) {
-    for (const found of fileFindings(info, things)) tell(found);
-    if (options.keys.length > 0)
-      for (const found of signatureFindings(info, options.keys, options.sigsNeeded)) tell(found);
+  for (const [key, own] of narrated.findings)
+    if (chosen?.has(key) ?? true) for (const found of own) tell(found);
+  const isElsewhere = lookup(also, storeDir);
+  for (const [key, info] of infos) {
+    for await (const found of relationFindings(key, info, narrated.infos, isElsewhere)) tell(found);
+    for (const found of fileFindings(key, info, things)) tell(found);
+    if (keys.length > 0)
+      for (const found of signatureFindings(key, info, keys, sigsNeeded)) tell(found);
+    if (quick || things.get(info.file.url)?.kind !== 'value')
+      for await (const found of listingFindings(storage, things, info)) tell(found);
   }
-  for await (const found of holeFindings(infos, all, options.also)) tell(found);
   for (const found of conflictFindings(infos)) tell(found);
-  const read = options.quick
+
+  const links = roots ? new Map() : await readDebugLinks(storage, things, tell);
+  const progress = (progress: CheckProgress): void => report({ progress });
+  const read = quick
     ? { narFiles: 0, narBytes: 0 }
-    : await checkFiles(storage, things, infos, options, tell);
-  if (!options.roots)
-    for await (const found of sideFindings(storage, things, { infos: all, claimed })) tell(found);
+    : await checkFiles({ storage, things, infos, links }, { jobs, tell, progress });
+  if (!roots) for (const found of sideFindings(things, narrated)) tell(found);
   return { infos, narInfos: infos.size, ...read, damage: tally.damage, warnings: tally.warning };
 }
 
@@ -97,72 +102,107 @@ async function inventoryOf(storage: Storage): Promise<ReadonlyMap<string, Thing>
   return things;
 }
 
+/** What the cache says its paths begin with, if that can be. */
+async function storeDirFor(
+  storage: Storage,
+  things: ReadonlyMap<string, Thing>,
+): Promise<StoreDir> {
+  if (things.get(cacheInfoKey)?.kind !== 'value') return defaultStoreDir; // no link is followed
+  try {
+    return parseStoreDir((await statedStoreDir(storage)) ?? defaultStoreDir);
+  } catch (error) {
+    if (error instanceof GranaryError) return defaultStoreDir;
+    throw error;
+  }
+}
+
+/** All that the narinfos of a cache say. */
+interface Narrated {
+  readonly infos: ReadonlyMap<string, NarInfo>;
+  /** What is wrong with each by itself; a narinfo that is here and not in `infos` cannot be read. */
+  readonly findings: ReadonlyMap<string, readonly Finding[]>;
+  /** Files that a narinfo names, even one that cannot be read. */
+  readonly claimed: ReadonlySet<string>;
+}
+
 async function readNarInfos(
   storage: Storage,
   things: ReadonlyMap<string, Thing>,
-  claimed: Set<string>,
-  tell: (found: Finding) => void,
-): Promise<ReadonlyMap<string, NarInfo>> {
-  const storeDir = parseStoreDir((await statedStoreDir(storage)) ?? defaultStoreDir);
+  storeDir: StoreDir,
+): Promise<Narrated> {
   const infos = new Map<string, NarInfo>();
+  const findings = new Map<string, readonly Finding[]>();
+  const claimed = new Set<string>();
   for (const { key, kind } of things.values()) {
     if (kind !== 'value' || !/^[^/]+\.narinfo$/.test(key)) continue;
-    const text = await readText(storage, key);
+    const text = await readSide(storage, key);
     if (text === undefined) continue; // it went while we looked
-    const { info, findings } = readNarInfoText(key, text, storeDir);
-    for (const found of findings) tell(found);
+    if (typeof text !== 'string') {
+      findings.set(key, [text]);
+      continue;
+    }
+    const { info, findings: own } = readNarInfoText(key, text, storeDir);
+    if (own.length > 0) findings.set(key, own);
     if (info) infos.set(key, info);
     const url = info?.file.url ?? /^URL: (.*)$/m.exec(text)?.[1];
     if (url !== undefined) claimed.add(url.trimEnd());
   }
-  return infos;
+  return { infos, findings, claimed };
 }
 
-/** The narinfos of the closures of some roots, each named by store path, base name or hash part. */
+/** The keys of the closures of some roots, each named by store path, base name or hash part. */
 function closureIn(
-  all: ReadonlyMap<string, NarInfo>,
+  { infos, findings }: Narrated,
   roots: readonly string[],
-  storage: Storage,
-): ReadonlyMap<string, NarInfo> {
+  url: string,
+): ReadonlySet<string> {
   const wanted = new Set<string>();
   for (const root of roots) {
-    const key = `${root.slice(root.lastIndexOf('/') + 1).slice(0, 32)}.narinfo`;
-    if (!all.has(key))
-      throw new GranaryError('absent', `Cannot find ${root} in the cache ${storage.url}`, {
-        path: root,
-      });
+    const name = root.replace(/\/+$/, '').replace(/^.*\//, '');
+    const key = `${name.slice(0, 32)}.narinfo`;
+    const info = infos.get(key);
+    const isIt = info ? name.length === 32 || name === baseName(info.path) : findings.has(key);
+    if (!isIt)
+      throw new GranaryError('absent', `Cannot find ${root} in the cache ${url}`, { path: root });
     wanted.add(key);
   }
   for (const key of wanted)
-    for (const reference of all.get(key)?.references ?? []) wanted.add(narInfoKey(reference));
-  return new Map([...all].filter(([key]) => wanted.has(key)));
+    for (const reference of infos.get(key)?.references ?? []) wanted.add(narInfoKey(reference));
+  return wanted;
+}
+
+/** Whether the other cache has a path; each is asked for once. */
+function lookup(
+  also: Storage | undefined,
+  storeDir: StoreDir,
+): (path: StorePath) => Promise<boolean> {
+  const known = new Map<StorePath, boolean>();
+  return async path => {
+    if (!also) return false;
+    const found = known.get(path) ?? (await hasPath(also, path, storeDir));
+    known.set(path, found);
+    return found;
+  };
+}
+
+async function hasPath(storage: Storage, path: StorePath, storeDir: StoreDir): Promise<boolean> {
+  const key = narInfoKey(path);
+  const text = await readSide(storage, key);
+  return typeof text === 'string' && readNarInfoText(key, text, storeDir).info?.path === path;
 }
 
 /** Law 2: every reference has a narinfo, here or in the cache that closes this one. */
-async function* holeFindings(
-  infos: ReadonlyMap<string, NarInfo>,
+async function* relationFindings(
+  key: string,
+  info: NarInfo,
   all: ReadonlyMap<string, NarInfo>,
-  also: Storage | undefined,
+  isElsewhere: (path: StorePath) => Promise<boolean>,
 ): AsyncGenerator<Finding> {
-  const referrers = new Map<StorePath, StorePath[]>();
-  for (const { path, references } of infos.values())
-    for (const reference of references) {
-      if (reference === path || all.get(narInfoKey(reference))?.path === reference) continue;
-      const others = referrers.get(reference);
-      if (others) others.push(path);
-      else referrers.set(reference, [path]);
-    }
-  for (const [hole, paths] of referrers) {
-    const key = narInfoKey(hole);
-    if (await also?.head(key)) continue;
-    const who = paths.length === 1 ? paths[0] : `${paths.length} paths, such as ${paths[0]},`;
-    const verb = paths.length === 1 ? 'refers' : 'refer';
-    yield finding(
-      'reference-missing',
-      key,
-      `${hole} has no narinfo, and ${who} ${verb} to it`,
-      hole,
-    );
+  for (const reference of info.references) {
+    if (reference === info.path || all.get(narInfoKey(reference))?.path === reference) continue;
+    if (await isElsewhere(reference)) continue;
+    const message = `${info.path} refers to ${reference}, which has no narinfo that can be used`;
+    yield finding('reference-missing', key, message, info.path);
   }
 }
 
@@ -176,118 +216,5 @@ function* conflictFindings(infos: ReadonlyMap<string, NarInfo>): Generator<Findi
       yield finding('nar-hash-conflict', key, message, info.path);
     }
     seen.set(info.path, { key, info });
-  }
-}
-
-interface NarFile {
-  readonly url: string;
-  readonly size: number;
-  readonly infos: readonly NarInfo[];
-}
-
-async function checkFiles(
-  storage: Storage,
-  things: ReadonlyMap<string, Thing>,
-  infos: ReadonlyMap<string, NarInfo>,
-  options: VerifyOptions,
-  tell: (found: Finding) => void,
-): Promise<{ narFiles: number; narBytes: number }> {
-  const files = filesOf(things, infos);
-  const totalNarBytes = files.reduce((sum, file) => sum + file.infos[0]!.narSize, 0);
-  const totalPaths = infos.size;
-  const done = { narBytes: 0, paths: 0 };
-  const judge = async (file: NarFile, facts: NarFacts): Promise<void> => {
-    for (const info of file.infos) {
-      for (const found of narFindings(info, facts)) tell(found);
-      for await (const found of listingFindings(storage, things, info, facts)) tell(found);
-    }
-    done.narBytes += file.infos[0]!.narSize;
-    done.paths += file.infos.length;
-    options.report({ progress: { ...done, totalNarBytes, totalPaths } });
-  };
-  const claim = (file: NarFile) =>
-    claimOf(
-      file.infos,
-      file.infos.some(info => things.has(listingKey(info.path))),
-    );
-
-  if (storage.local) {
-    const groups = [...grouped(files)];
-    await using pool = new CheckPool(Math.max(1, Math.min(options.jobs, groups.length)));
-    await each(groups, options.jobs, async group => {
-      const tasks = group.map(file => ({ file: storage.local!(file.url), claim: claim(file) }));
-      const results: readonly CheckResult[] = await pool.check(tasks);
-      for (const [at, result] of results.entries()) {
-        const file = group[at]!;
-        if ('facts' in result) await judge(file, result.facts);
-        else
-          tell(
-            finding('nar-missing', file.url, `${file.url} cannot be read: ${result.unreadable}`),
-          );
-      }
-    });
-  } else
-    await each(files, options.jobs, async file => {
-      const found = await storage.get(file.url);
-      if (found) await judge(file, await checkNar(found.bytes, claim(file)));
-    });
-  return { narFiles: files.length, narBytes: done.narBytes };
-}
-
-/** The NAR files that are there, each with all narinfos that name it; the largest first. */
-function filesOf(
-  things: ReadonlyMap<string, Thing>,
-  infos: ReadonlyMap<string, NarInfo>,
-): NarFile[] {
-  const byUrl = new Map<string, NarInfo[]>();
-  for (const info of infos.values()) {
-    const { url, compression } = info.file;
-    if (things.get(url)?.kind !== 'value') continue;
-    const key = `${compression} ${url}`; // one file under two labels is read as both
-    byUrl.set(key, [...(byUrl.get(key) ?? []), info]);
-  }
-  return [...byUrl.values()]
-    .map(list => ({
-      url: list[0]!.file.url,
-      size: things.get(list[0]!.file.url)!.size,
-      infos: list,
-    }))
-    .sort((a, b) => b.size - a.size);
-}
-
-function* grouped(files: readonly NarFile[]): Generator<readonly NarFile[]> {
-  let group: NarFile[] = [];
-  let bytes = 0;
-  for (const file of files) {
-    group.push(file);
-    bytes += file.size;
-    if (group.length < groupFiles && bytes < groupBytes) continue;
-    yield group;
-    group = [];
-    bytes = 0;
-  }
-  if (group.length > 0) yield group;
-}
-
-async function* listingFindings(
-  storage: Storage,
-  things: ReadonlyMap<string, Thing>,
-  info: NarInfo,
-  facts: NarFacts,
-): AsyncGenerator<Finding> {
-  const key = listingKey(info.path);
-  if (things.get(key)?.kind !== 'value') return;
-  try {
-    const stated = printListing(parseListing((await readText(storage, key)) ?? ''));
-    if (facts.listing !== undefined && stated !== facts.listing)
-      yield finding(
-        'listing-wrong',
-        key,
-        `${key} does not list what the NAR of ${info.path} holds`,
-        info.path,
-      );
-  } catch (error) {
-    if (!(error instanceof GranaryError)) throw error;
-    yield finding('listing-malformed', key, error.message, info.path);
   }
 }

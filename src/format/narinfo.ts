@@ -247,9 +247,10 @@ const broken = (line: number, why: string): GranaryError =>
 
 /** Names of fields that a blank line before them hides: it became part of their name. */
 export function hiddenFields(text: string): string[] {
-  const names = [...fieldsOf(text)].map(({ name }) => name);
-  return names
-    .filter(name => /\n/.test(name))
-    .map(name => name.slice(name.lastIndexOf('\n') + 1))
-    .filter(name => Object.hasOwn(parsers, name));
+  const hidden: string[] = [];
+  for (const { name } of fieldsOf(text)) {
+    const last = name.slice(name.lastIndexOf('\n') + 1);
+    if (last.length < name.length && Object.hasOwn(parsers, last)) hidden.push(last);
+  }
+  return hidden;
 }

@@ -302,13 +302,25 @@ function* thingsBelow(root: string, directory: string): Generator<Thing> {
   for (const entry of entriesOf(root, directory)) {
     const key = directory + entry.name;
     if (entry.isFile()) {
-      const size = lstatSync(join(root, key), { throwIfNoEntry: false })?.size ?? 0;
-      yield { key, kind: 'value', size };
+      const stat = lstatSync(join(root, key), { throwIfNoEntry: false });
+      if (stat) yield { key, kind: 'value', size: stat.size };
+      else if (key.includes('\uFFFD')) yield { key, kind: 'other', size: 0 }; // a name that is no UTF-8
     } else if (entry.isDirectory()) {
-      const below = [...thingsBelow(root, `${key}/`)];
-      yield { key, kind: below.length === 0 ? 'empty folder' : 'folder', size: 0 };
-      yield* below;
+      const below = thingsIn(root, `${key}/`);
+      const kind = below === undefined ? 'closed folder' : below.length ? 'folder' : 'empty folder';
+      yield { key, kind, size: 0 };
+      yield* below ?? [];
     } else yield { key, kind: entry.isSymbolicLink() ? 'link' : 'other', size: 0 };
+  }
+}
+
+/** All below a folder; undefined when it cannot be listed: a check of the whole goes on without it. */
+function thingsIn(root: string, directory: string): readonly Thing[] | undefined {
+  try {
+    return [...thingsBelow(root, directory)];
+  } catch (error) {
+    if (error instanceof GranaryError) return undefined;
+    throw error;
   }
 }
 

@@ -20,7 +20,7 @@ export interface Stat {
 /** Something that lies in a storage; `key` may be one that no value can have. */
 export interface Thing {
   readonly key: string;
-  readonly kind: 'value' | 'empty folder' | 'folder' | 'link' | 'other';
+  readonly kind: 'value' | 'empty folder' | 'folder' | 'closed folder' | 'link' | 'other';
   /** bytes, of a value */
   readonly size: number;
 }

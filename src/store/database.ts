@@ -2,10 +2,12 @@
  * Nix's own database (`<state>/db/db.sqlite`), read-only, and never a stale answer.
  *
  * The database is in write-ahead-log mode, in which a plain reader wants to write beside it. So:
- * - a `-wal` file with something in it is there (a writer is alive, or was killed): a plain read-only open. `immutable`
- *   would miss the rows in the log.
+ * - a `-wal` file with something in it is there (a writer is alive, or was killed): a plain
+ *   read-only open. `immutable` would miss the rows in the log.
  * - there is none: `immutable`, which touches nothing; afterwards no `-wal` may have come and the
- *   file's size, time and change counter must be the same, or the answer is thrown away.
+ *   file must be the same, or the answer is thrown away. In this mode SQLite's change counter
+ *   stands still, so it is the file's time that tells; and a file that has only just been written
+ *   is let rest, since a write of the same moment might leave the same time.
  * This holds for root too: a plain open as root would leave files of root's in a user's store.
  * In any other journal mode a plain read-only open is right for everybody.
  */
@@ -15,7 +17,9 @@ import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { GranaryError } from '../errors.ts';
 
-const tries = 8;
+const tries = 9;
+/** More than the clock of any file system lags behind. */
+const tickMs = 20;
 /** SQLite's BUSY, LOCKED, READONLY, IOERR, CANTOPEN and PROTOCOL: what a writer's steps can look like. */
 const passing = new Set([5, 6, 8, 10, 14, 15]);
 
@@ -28,10 +32,11 @@ const passing = new Set([5, 6, 8, 10, 14, 15]);
 export async function readDatabase<T>(file: string, query: (sql: DatabaseSync) => T): Promise<T> {
   let cause: unknown;
   for (let attempt = 0; attempt < tries; attempt++) {
-    if (attempt > 0) await setTimeout(20 * 2 ** attempt);
+    if (attempt > 0) await setTimeout(tickMs * 2 ** (attempt - 1));
     try {
       const before = stampOf(file);
       const immutable = before.writeAheadLog && !hasLog(file);
+      if (immutable && before.fresh) continue;
       const answer = ask(file, immutable, query);
       if (!immutable) return answer;
       if (!hasLog(file) && stampOf(file).text === before.text) return answer;
@@ -67,16 +72,27 @@ function ask<T>(file: string, immutable: boolean, query: (sql: DatabaseSync) => 
   }
 }
 
-/** What changes whenever the database file does: size, time, and SQLite's own change counter. */
-function stampOf(file: string): { text: string; writeAheadLog: boolean } {
-  const { size, mtimeNs, ino } = statSync(file, { bigint: true });
+interface Stamp {
+  /** What changes whenever the file does: size, time, and the counters of SQLite's other modes. */
+  readonly text: string;
+  readonly writeAheadLog: boolean;
+  /** Whether the file was written so lately that its time may not tell of the next write. */
+  readonly fresh: boolean;
+}
+
+function stampOf(file: string): Stamp {
+  const { size, mtimeNs, mtimeMs, ino } = statSync(file, { bigint: true });
   const fd = openSync(file, 'r');
   try {
     const header = Buffer.alloc(100);
     readSync(fd, header, 0, header.length, 0);
     const counters =
       header.subarray(24, 28).toString('hex') + header.subarray(92, 96).toString('hex');
-    return { text: `${ino} ${size} ${mtimeNs} ${counters}`, writeAheadLog: header[18] === 2 };
+    return {
+      text: `${ino} ${size} ${mtimeNs} ${counters}`,
+      writeAheadLog: header[18] === 2,
+      fresh: Math.abs(Date.now() - Number(mtimeMs)) < tickMs,
+    };
   } finally {
     closeSync(fd);
   }

@@ -259,6 +259,7 @@ const reasons: Readonly<Record<string, string>> = {
   ENXIO: 'it changed while it was being read',
   EACCES: 'you may not read it',
   EPERM: 'you may not read it',
+  ENAMETOOLONG: 'the path to it is longer than this system can open',
 };
 
 function kindOf(stat: Stats): string {

@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { GranaryError } from '../errors.ts';
-import { parseStoreDir } from '../format/store-path.ts';
+import { defaultStoreDir, parseStoreDir, type StoreDir } from '../format/store-path.ts';
 import { type LocalPlaces, localStore } from './local.ts';
 import type { Store } from './store.ts';
 
@@ -22,7 +22,7 @@ export function openStore(name: string, env: Environment = process.env): Store {
 export function placesOf(name: string, env: Environment = process.env): LocalPlaces {
   if (name === 'auto') return automatic(env);
   const [scheme, query = ''] = name.split(/\?(.*)/s, 2) as [string, string?];
-  if (scheme === 'local') return fromParameters(name, query, env);
+  if (scheme === 'local') return fromParameters(name, parametersOf(name, query), env);
   if (existsSync(join(name, 'nix/var/nix/db')))
     throw new GranaryError(
       'usage',
@@ -42,47 +42,52 @@ export function placesOf(name: string, env: Environment = process.env): LocalPla
 /** What Nix does without a --store: NIX_REMOTE, else the store of the machine, else the user's own. */
 function automatic(env: Environment): LocalPlaces {
   const remote = env.NIX_REMOTE ?? '';
-  if (remote.startsWith('/')) return chroot(remote);
   if (remote.startsWith('local')) return placesOf(remote, env);
-  const machine = fromParameters('local', '', env);
-  const moved = env.NIX_STORE_DIR ?? env.NIX_STORE ?? env.NIX_STATE_DIR;
-  if (moved !== undefined || existsSync(machine.state)) return machine;
-  const own = join(env.XDG_DATA_HOME ?? join(env.HOME ?? homedir(), '.local/share'), 'nix/root');
-  return existsSync(join(own, 'nix/var/nix/db')) ? chroot(own) : machine;
+  if (/^\.?\//.test(remote)) return chroot(remote, env);
+  const machine = fromParameters('local', new Map(), env);
+  const moved = env.NIX_STORE_DIR || env.NIX_STORE || env.NIX_STATE_DIR;
+  if (moved || existsSync(machine.state)) return machine;
+  const home = env.XDG_DATA_HOME || join(env.HOME || homedir(), '.local/share');
+  const own = join(env.NIX_DATA_HOME || join(home, 'nix'), 'root');
+  return existsSync(join(own, 'nix/var/nix/db')) ? chroot(own, env) : machine;
 }
 
-const chroot = (root: string): LocalPlaces => ({
-  storeDir: parseStoreDir('/nix/store'),
-  real: join(root, 'nix/store'),
-  state: join(root, 'nix/var/nix'),
-  root,
-});
+const chroot = (root: string, env: Environment): LocalPlaces =>
+  fromParameters(root, new Map([['root', root]]), env);
 
-function fromParameters(name: string, query: string, env: Environment): LocalPlaces {
-  const parameters = parametersOf(name, query);
-  const root = parameters.get('root');
-  const storeDir = parseStoreDir(
-    parameters.get('store') ?? env.NIX_STORE_DIR ?? env.NIX_STORE ?? '/nix/store',
+/** As Nix: a root has its own state and files, whatever variables say, but not its own storeDir. */
+function fromParameters(name: string, given: Parameters, env: Environment): LocalPlaces {
+  const storeDir = storeDirFrom(
+    given.get('store') || env.NIX_STORE_DIR || env.NIX_STORE || defaultStoreDir,
   );
-  const absolute = root === undefined ? undefined : resolve(root);
-  const state =
-    parameters.get('state') ??
-    (absolute === undefined
-      ? (env.NIX_STATE_DIR ?? '/nix/var/nix')
-      : join(absolute, 'nix/var/nix'));
-  const real =
-    parameters.get('real') ?? (absolute === undefined ? storeDir : join(absolute, 'nix/store'));
-  if (absolute !== undefined && !statSync(absolute, { throwIfNoEntry: false })?.isDirectory())
-    throw new GranaryError(
-      'absent',
-      `Cannot find the store "${name}": ${absolute} is no directory`,
-    );
-  return { storeDir, real, state, ...(absolute === undefined ? {} : { root: absolute }) };
+  const state = given.get('state');
+  const real = given.get('real');
+  if (!given.get('root'))
+    return {
+      storeDir,
+      real: real ?? storeDir,
+      state: state ?? (env.NIX_STATE_DIR || '/nix/var/nix'),
+    };
+  const root = resolve(given.get('root')!);
+  if (!statSync(root, { throwIfNoEntry: false })?.isDirectory())
+    throw new GranaryError('absent', `Cannot find the store "${name}": ${root} is no directory`);
+  return {
+    storeDir,
+    real: real ?? join(root, 'nix/store'),
+    state: state ?? join(root, 'nix/var/nix'),
+    root,
+  };
 }
+
+/** Nix makes it plain, as it does with all paths that it is given. */
+const storeDirFrom = (text: string): StoreDir =>
+  parseStoreDir(text.startsWith('/') ? resolve(text) : text);
+
+type Parameters = ReadonlyMap<string, string>;
 
 const known = new Set(['root', 'store', 'state', 'real']);
 
-function parametersOf(name: string, query: string): ReadonlyMap<string, string> {
+function parametersOf(name: string, query: string): Parameters {
   const parameters = new Map<string, string>();
   for (const part of query.split('&').filter(Boolean)) {
     const [key = '', value = ''] = part.split(/=(.*)/s, 2).map(decode);

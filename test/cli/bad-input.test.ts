@@ -1,14 +1,17 @@
 /** What a person types wrong, and what is wrong where they point: one sentence, the right exit status, nothing written. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { isTemporaryKey } from '../../src/storage/storage.ts';
 import { contentOf, proofOf, temporariesIn } from '../cache/proof.ts';
 import { client, scratch } from '../clients/kept.ts';
 import { execute } from '../clients/process.ts';
-import { ended, granary, program, repository, startGranary } from '../granary.ts';
+import { copyForClients, ended, granary, program, repository, startGranary } from '../granary.ts';
+import { makeDatabase } from '../store/made-database.ts';
 import { temporaryFolder } from '../temporary.ts';
 
 const docs = `${join(repository, 'docs')}=docs`;
@@ -28,6 +31,13 @@ function folderWith(files: Readonly<Record<string, string>>): string {
   const folder = temporaryFolder();
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
   return folder;
+}
+
+/** The root of a store with no path in it. */
+function storeRoot(): string {
+  const root = temporaryFolder();
+  makeDatabase(join(root, 'nix/var/nix'), []);
+  return root;
 }
 
 interface Row {
@@ -53,6 +63,46 @@ const rows: Readonly<Record<string, () => Row>> = {
     args: ['--from', `local?root=${temporaryFolder()}`, foo],
     code: 3,
     says: [/database/, /db\.sqlite/],
+  }),
+  'a store path that the store lacks': () => {
+    const root = storeRoot();
+    return {
+      args: ['--from', `local?root=${root}`, foo],
+      code: 3,
+      says: [new RegExp(`${foo} in the store local\\?root=${RegExp.escape(root)}`)],
+    };
+  },
+  'a link to a store path that the store lacks': () => {
+    const root = storeRoot();
+    symlinkSync(foo, join(root, 'result'));
+    return {
+      args: ['--from', `local?root=${root}`, join(root, 'result')],
+      code: 3,
+      says: [new RegExp(`Cannot find ${foo} in the store`)],
+    };
+  },
+  'a store that is not there': () => ({
+    args: ['--from', 'local?root=/no/such', foo],
+    code: 3,
+    says: [/\/no\/such is no directory/],
+  }),
+  'a store by its bare path': () => {
+    const root = storeRoot();
+    return {
+      args: ['--from', root, foo],
+      code: 2,
+      says: [new RegExp(`write "local\\?root=${RegExp.escape(root)}"`)],
+    };
+  },
+  'a store of which it knows no such parameter': () => ({
+    args: ['--from', 'local?roots=/', foo],
+    code: 2,
+    says: [/unknown parameter "roots"; known are root, store, state, real/],
+  }),
+  'a store of another kind': () => ({
+    args: ['--from', 'ssh://host', foo],
+    code: 2,
+    says: [/"ssh:\/\/host" in this version/],
   }),
   'another StoreDir': () => ({
     args: ['--add', docs],
@@ -103,6 +153,20 @@ const rows: Readonly<Record<string, () => Row>> = {
     assert.equal(spawnSync('mkfifo', [join(tree, 'pipe')]).status, 0);
     return { args: ['--add', `${tree}=tree`], code: 4, says: [/"pipe" of .* it is a named pipe/] };
   },
+  'a tree nested too deep': () => {
+    const tree = temporaryFolder();
+    mkdirSync(join(tree, ...Array(64).fill('d')), { recursive: true });
+    return {
+      args: ['--add', `${tree}=tree`],
+      code: 4,
+      says: [/"(d\/){63}d" of .*: it is nested too deep/],
+    };
+  },
+  'a tree whose name no store path has': () => ({
+    args: ['--add', join(folderWith({ 'my thesis': '' }), 'my thesis')],
+    code: 2,
+    says: [/"my thesis"/, /--add .*my thesis=NAME/],
+  }),
   'a tree that is not there': () => ({
     args: ['--add', '/no/such/tree'],
     code: 3,
@@ -163,14 +227,15 @@ for (const [what, row] of Object.entries(rows))
     const { args, to = join(temporaryFolder(), 'cache'), code, says } = row();
     const before =
       existsSync(to) && readdirSync(join(to, '..')).length > 0 ? snapshot(to) : undefined;
-    const ran = await granary(['make', '--to', to, ...args]);
+    const [ran, json] = await Promise.all([
+      granary(['make', '--to', to, ...args]),
+      granary(['make', '--to', to, '--json', ...args]),
+    ]);
     assert.equal(ran.code, code, ran.stderr);
     assert.equal(ran.stdout, '');
     assert.match(ran.stderr, /^granary: Cannot [^\n]*[.?]\n$/);
     for (const part of says) assert.match(ran.stderr, part);
     assert.deepEqual(existsSync(to) ? snapshot(to) : undefined, before);
-
-    const json = await granary(['make', '--to', to, '--json', ...args]);
     const lines = json.stdout
       .trim()
       .split('\n')
@@ -193,20 +258,10 @@ function snapshot(to: string): unknown {
 test('a target that may not be written is usage', async () => {
   const folder = scratch();
   mkdirSync(join(folder, 'cache'), { mode: 0o555 });
-  // As root everything may be written, so root asks somebody else to try; the source has to be readable to them.
-  const copy = scratch();
-  for (const part of ['src', 'bin', 'package.json'])
-    cpSync(join(repository, part), join(copy, part), { recursive: true });
-  cpSync(process.execPath, join(copy, 'node'));
-  const argv = [
-    join(copy, 'node'),
-    join(copy, 'bin/granary.js'),
-    'make',
-    '--to',
-    join(folder, 'cache'),
-    '--add',
-    `${copy}/bin=bin`,
-  ];
+  // Root may write everywhere, so it asks somebody else to try.
+  const copy = copyForClients();
+  const argv = [copy.node, join(copy.folder, 'bin/granary.js'), 'make'];
+  argv.push('--to', join(folder, 'cache'), '--add', `${copy.folder}/bin=bin`);
   const { code, stderr } = await execute(argv, { user: client });
   assert.equal(code, 2, stderr);
   assert.match(stderr, /^granary: Cannot write .*you may not do that there\.\n$/);
@@ -240,6 +295,17 @@ test('an unknown command is usage, with the nearest', async () => {
       'granary: Cannot run "granary mkae": there is no such command; did you mean "granary make"?\n',
     ],
   );
+});
+
+test('with --json even a command that there is not ends with a summary', async () => {
+  const { code, stdout, stderr } = await granary(['mkae', '--json']);
+  const lines = stdout.split('\n').filter(Boolean);
+  const types = lines.map(line => JSON.parse(line)).map(({ type, ok }) => [type, ok]);
+  assert.deepEqual([code, stderr], [2, '']);
+  assert.deepEqual(types, [
+    ['error', undefined],
+    ['summary', false],
+  ]);
 });
 
 test('--quiet prints nothing when all is well, and errors when not', async () => {
@@ -290,17 +356,21 @@ test('a reader that goes away early gets no stack', async () => {
 });
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  test(`${signal} ends make with 130, and the cache is whole`, async () => {
+  test(`${signal} in the middle of make ends it with 130, and leaves nothing`, async () => {
     const to = join(temporaryFolder(), 'cache');
-    const big = temporaryFolder();
-    cpSync(process.execPath, join(big, 'node'));
-    const child = startGranary(['make', '--to', to, '--add', `${big}=big`, '--level', '19']);
+    const big = join(temporaryFolder(), 'big');
+    writeFileSync(big, randomBytes(64_000_000)); // more than is kept in memory, at a level that takes its time
+    const child = startGranary(['make', '--to', to, '--add', big, '--level', '15']);
     const end = ended(child);
-    while (!existsSync(join(to, 'nar')) || temporariesIn(to).length === 0)
-      await new Promise(resolve => setTimeout(resolve, 20));
+    const spooling = (): boolean =>
+      existsSync(join(to, 'nar')) && readdirSync(join(to, 'nar')).some(isTemporaryKey);
+    while (!spooling()) {
+      assert.equal(child.exitCode, null, 'it ended before it could be interrupted');
+      await new Promise(resolve => setTimeout(resolve, 5));
+    }
     child.kill(signal);
     assert.equal((await end).code, 130);
-    assert.deepEqual((await proofOf(to)).faults, []);
+    assert.deepEqual(await proofOf(to), { faults: [], narInfos: 0 });
     assert.deepEqual(temporariesIn(to), []);
   });
 

@@ -54,6 +54,11 @@ export class Patient {
     this.edit(name, text => text.replace(new RegExp(`^${field}: .*$`, 'm'), `${field}: ${value}`));
   }
 
+  /** Puts a debuginfo file there that says this. */
+  link(says: object | null): void {
+    writeFileSync(this.file(`debuginfo/${'a'.repeat(40)}.debug`), JSON.stringify(says));
+  }
+
   /** Puts other bytes in the place of a NAR file, and says so in the narinfo. */
   repack(
     name: Name,
@@ -95,6 +100,19 @@ export const gallery: Readonly<Record<string, Damage>> = {
     finds: ['cache-info-malformed'],
     heals: 'same',
   },
+  'a store directory that can be none': {
+    do: p => writeFileSync(p.file('nix-cache-info'), 'StoreDir: nix/store\nPriority: 30\n'),
+    finds: ['cache-info-malformed'],
+    heals: 'whole',
+  },
+  'a link in the place of nix-cache-info': {
+    do: p => {
+      rmSync(p.file('nix-cache-info'));
+      writeFileSync(`${p.dir}.elsewhere`, 'StoreDir: /gnu/store\n'); // who reads it finds more
+      symlinkSync(`${p.dir}.elsewhere`, p.file('nix-cache-info'));
+    },
+    finds: ['cache-info-missing', 'not-a-file'],
+  },
   'no log folder': {
     do: p => rmSync(p.file('log'), { recursive: true }),
     finds: ['folder-missing'],
@@ -112,6 +130,20 @@ export const gallery: Readonly<Record<string, Damage>> = {
     },
     finds: ['folder-missing', 'stranger'],
   },
+  'a link out of the cache in the place of an empty folder': {
+    do: p => {
+      renameSync(p.file('log'), `${p.dir}.elsewhere`);
+      symlinkSync(`${p.dir}.elsewhere`, p.file('log'));
+    },
+    finds: ['folder-missing', 'not-a-file'],
+  },
+  'a link out of the cache in the place of all NAR files': {
+    do: p => {
+      renameSync(p.file('nar'), `${p.dir}.elsewhere`);
+      symlinkSync(`${p.dir}.elsewhere`, p.file('nar'));
+    },
+    finds: ['folder-missing', 'not-a-file', ...Array<'nar-missing'>(5).fill('nar-missing')],
+  },
   'an empty folder': {
     do: p => rmSync(p.file('realisations/KEEP')),
     finds: ['folder-unkept'],
@@ -125,6 +157,17 @@ export const gallery: Readonly<Record<string, Damage>> = {
   'an empty narinfo': {
     do: p => writeFileSync(p.file(p.key('twin')), ''),
     finds: ['narinfo-malformed'],
+    heals: 'same',
+  },
+  'a narinfo that is longer than any': {
+    do: p => truncateSync(p.file(p.key('app')), 65 << 20),
+    finds: ['unreadable', 'nar-orphan'],
+    heals: 'same',
+  },
+  'a narinfo of another hash than SHA-256, for which Nix dies when it writes': {
+    do: p => p.field('app', 'FileHash', `sha1:${'0'.repeat(32)}`),
+    finds: ['narinfo-read-otherwise', 'file-hash-wrong'],
+    quick: ['narinfo-read-otherwise'],
     heals: 'same',
   },
   'a narinfo with CRLF': {
@@ -163,6 +206,19 @@ export const gallery: Readonly<Record<string, Damage>> = {
   },
   'an absolute URL': {
     do: p => p.field('app', 'URL', '/etc/passwd'),
+    finds: ['url-unsafe', 'nar-orphan'],
+    heals: 'same',
+  },
+  'a URL with a blank': {
+    do: p => {
+      const [url, spaced] = [p.url('app'), 'nar/a b.nar'];
+      renameSync(p.file(url), p.file(spaced));
+      p.field('app', 'URL', spaced);
+    },
+    finds: ['url-unsafe'],
+  },
+  'a URL beyond ASCII': {
+    do: p => p.field('app', 'URL', 'nar/\xff.nar'),
     finds: ['url-unsafe', 'nar-orphan'],
     heals: 'same',
   },
@@ -352,6 +408,23 @@ export const gallery: Readonly<Record<string, Damage>> = {
   'a listing that is no JSON': {
     do: p => writeFileSync(p.file(p.key('app').replace('narinfo', 'ls')), '{'),
     finds: ['listing-malformed'],
+    heals: 'same',
+  },
+  'a listing that is no JSON, of a path without its NAR file': {
+    do: p => {
+      writeFileSync(p.file(p.key('app').replace('narinfo', 'ls')), '{');
+      rmSync(p.file(p.url('app')));
+    },
+    finds: ['listing-malformed', 'nar-missing'],
+    heals: 'same',
+  },
+  'a listing of less than there is': {
+    do: p =>
+      writeFileSync(
+        p.file(p.key('app').replace('narinfo', 'ls')),
+        '{"version":1,"root":{"type":"symlink","target":"x"}}',
+      ),
+    finds: ['listing-wrong'],
     quick: [],
     heals: 'same',
   },
@@ -370,11 +443,17 @@ export const gallery: Readonly<Record<string, Damage>> = {
     finds: ['listing-orphan'],
   },
   'a debuginfo link to nowhere': {
-    do: p =>
-      writeFileSync(
-        p.file(`debuginfo/${'a'.repeat(40)}.debug`),
-        JSON.stringify({ archive: '../nar/gone.nar', member: 'x' }),
-      ),
+    do: p => p.link({ archive: '../nar/gone.nar', member: 'x' }),
+    finds: ['debuginfo-wrong'],
+    heals: 'same',
+  },
+  'a debuginfo link to a file that its NAR does not have': {
+    do: p => p.link({ archive: `../${p.url('lib')}`, member: 'lib' }),
+    finds: ['debuginfo-wrong'],
+    quick: [],
+  },
+  'a debuginfo link without a target': {
+    do: p => p.link(null),
     finds: ['debuginfo-wrong'],
     heals: 'same',
   },
@@ -411,6 +490,22 @@ export const gallery: Readonly<Record<string, Damage>> = {
     finds: ['not-a-file'],
     heals: 'same',
   },
+  'a named pipe in the place of a NAR file': {
+    do: p => {
+      const file = p.file(p.url('app'));
+      rmSync(file);
+      spawnSync('mkfifo', [file]);
+    },
+    finds: ['nar-missing', 'not-a-file'],
+    heals: 'same',
+  },
+  'a folder in the place of a narinfo': {
+    do: p => {
+      rmSync(p.file(p.key('twin')));
+      mkdirSync(p.file(p.key('twin')));
+    },
+    finds: ['not-a-file'],
+  },
   'a folder in the place of a listing': {
     do: p => {
       rmSync(p.file(p.key('app').replace('narinfo', 'ls')));
@@ -419,4 +514,17 @@ export const gallery: Readonly<Record<string, Damage>> = {
     finds: ['not-a-file'],
   },
   'something else': { do: p => writeFileSync(p.file('thesis.txt'), ''), finds: ['stranger'] },
+  'names that are no UTF-8': {
+    do: p => {
+      for (const name of ['\xff.narinfo', 'nar/\xff.nar', 'log/\xff.drv', '\xfe'])
+        writeFileSync(Buffer.concat([Buffer.from(`${p.dir}/`), Buffer.from(name, 'latin1')]), '');
+      mkdirSync(Buffer.concat([Buffer.from(`${p.dir}/`), Buffer.from('\xff', 'latin1')]));
+    },
+    finds: ['stranger', 'stranger', 'stranger', 'stranger'],
+  },
+  'a narinfo with a line break in its name': {
+    do: p => copyFileSync(p.file(p.key('base')), p.file('a\nb.narinfo')),
+    finds: ['narinfo-misnamed'],
+    heals: 'same',
+  },
 };

@@ -125,6 +125,21 @@ test('63 folders in each other are fine, 64 are malformed', () => {
   assert.throws(() => dump(root), refused('malformed', /nested too deep/));
 });
 
+test('a path longer than the system opens is unavailable, in a sentence', () => {
+  const root = temporaryFolder();
+  const before = process.cwd();
+  try {
+    process.chdir(root);
+    for (let depth = 0; depth < 20; depth++) {
+      mkdirSync('n'.repeat(250));
+      process.chdir('n'.repeat(250));
+    }
+  } finally {
+    process.chdir(before);
+  }
+  assert.throws(() => dump(root), refused('unavailable', /longer than this system can open$/));
+});
+
 /** Does something to the tree after its first block was read. */
 function whileRead(root: string, change: () => void): () => void {
   return () => {

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { parseHash } from '../../src/format/hash.ts';
 import type { PathInfo } from '../../src/format/path-info.ts';
@@ -14,6 +13,7 @@ import { gitCorpus } from '../clients/corpus.ts';
 import { scratch } from '../clients/kept.ts';
 import { ages, type ClientStore, freshStore, nix, whyNoClients } from '../clients/nix.ts';
 import { temporaryFolder } from '../temporary.ts';
+import { makeDatabase, type Row } from './made-database.ts';
 
 const skip = await whyNoClients();
 
@@ -119,33 +119,10 @@ const [a, b, c] = ['a', 'b', 'c'].map((char, at) => `/nix/store/${char.repeat(32
 const hex = parseHash(`sha256:${'ab'.repeat(32)}`);
 const row = { path: a, hash: `sha256:${'ab'.repeat(32)}` };
 
-interface Row {
-  readonly path: string;
-  readonly hash: string;
-  readonly narSize?: number;
-  readonly deriver?: string;
-  readonly sigs?: string;
-  readonly ca?: string;
-}
-
 /** A store with just these rows; `references` are of the first to the others, by number from 1. */
 function storeOf(rows: readonly Row[], references: readonly number[] = []): Store {
   const state = temporaryFolder();
-  mkdirSync(join(state, 'db'));
-  const sql = new DatabaseSync(join(state, 'db/db.sqlite'), { enableForeignKeyConstraints: false });
-  sql.exec(`CREATE TABLE ValidPaths (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
-      path TEXT UNIQUE NOT NULL, hash TEXT NOT NULL, registrationTime INTEGER NOT NULL,
-      deriver TEXT, narSize INTEGER, ultimate INTEGER, sigs TEXT, ca TEXT);
-    CREATE TABLE Refs (referrer INTEGER NOT NULL, reference INTEGER NOT NULL,
-      PRIMARY KEY (referrer, reference))`);
-  const insert = sql.prepare(`INSERT INTO ValidPaths
-    (path, hash, registrationTime, deriver, narSize, sigs, ca) VALUES (?, ?, 1, ?, ?, ?, ?)`);
-  sql.exec('BEGIN');
-  for (const { path, hash, deriver, narSize, sigs, ca } of rows)
-    insert.run(path, hash, deriver ?? null, narSize ?? null, sigs ?? null, ca ?? null);
-  for (const reference of references) sql.exec(`INSERT INTO Refs VALUES (1, ${reference})`);
-  sql.exec('COMMIT');
-  sql.close();
+  makeDatabase(state, rows, references);
   const storeDir = parseStoreDir('/nix/store');
   return localStore({ storeDir, real: join(state, 'ő'), state });
 }

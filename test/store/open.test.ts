@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { openStore, placesOf } from '../../src/store/open.ts';
+import { scratch } from '../clients/kept.ts';
+import { ages, nix, whyNoClients } from '../clients/nix.ts';
 import { temporaryFolder } from '../temporary.ts';
 
 const root = temporaryFolder();
@@ -26,7 +28,21 @@ for (const [what, name, env, expected] of [
     { ...machine, storeDir: '/s', real: '/s' },
   ],
   ['NIX_STATE_DIR', 'auto', { NIX_STATE_DIR: '/v' }, { ...machine, state: '/v' }],
+  [
+    'NIX_STORE_DIR with a slash',
+    'auto',
+    { NIX_STORE_DIR: '/s/' },
+    { ...machine, storeDir: '/s', real: '/s' },
+  ],
+  ['empty variables', 'auto', { NIX_STORE_DIR: '', NIX_STORE: '', NIX_STATE_DIR: '' }, machine],
   ['NIX_REMOTE with a path', 'auto', { NIX_REMOTE: root }, chroot(root)],
+  [
+    'NIX_REMOTE with a path, and NIX_STORE_DIR',
+    'auto',
+    { NIX_REMOTE: root, NIX_STORE_DIR: '/s' },
+    { ...chroot(root), storeDir: '/s' },
+  ],
+  ['NIX_REMOTE that is the daemon', 'auto', { NIX_REMOTE: 'daemon' }, machine],
   ['NIX_REMOTE with a store', 'auto', { NIX_REMOTE: `local?root=${root}` }, chroot(root)],
   ['a root', `local?root=${root}`, {}, chroot(root)],
   ['a root, percent-encoded', `local?root=${root}/a%20b`, {}, chroot(`${root}/a b`)],
@@ -47,13 +63,19 @@ for (const [what, name, env, expected] of [
     assert.deepEqual({ ...placesOf(name, env) }, expected);
   });
 
-test("auto is the user's own store where the machine has none", () => {
-  const data = temporaryFolder();
-  mkdirSync(join(data, 'nix/root/nix/var/nix/db'), { recursive: true });
-  const places = placesOf('auto', { XDG_DATA_HOME: data });
-  // On a machine with a Nix of its own, that one comes first.
-  assert.ok([join(data, 'nix/root'), undefined].includes(places.root));
-});
+for (const [what, at, env] of [
+  ['XDG_DATA_HOME', 'data/nix/root', { XDG_DATA_HOME: 'data' }],
+  ['HOME', '.local/share/nix/root', { HOME: '.', XDG_DATA_HOME: '' }],
+  ['NIX_DATA_HOME', 'own/root', { NIX_DATA_HOME: 'own', XDG_DATA_HOME: 'data' }],
+] as const)
+  test(`auto is the user's own store below ${what} where the machine has none`, () => {
+    const home = temporaryFolder();
+    mkdirSync(join(home, at, 'nix/var/nix/db'), { recursive: true });
+    const absolute = Object.entries(env).map(([name, dir]) => [name, dir && join(home, dir)]);
+    const places = placesOf('auto', Object.fromEntries(absolute));
+    // On a machine with a Nix of its own, that one comes first.
+    assert.deepEqual({ ...places }, existsSync('/nix/var/nix') ? machine : chroot(join(home, at)));
+  });
 
 for (const [what, name, code, message] of [
   [
@@ -84,3 +106,63 @@ test('a bare path to a chroot store is usage, and says how to write it', () => {
     message: new RegExp(`"local\\?root=${bare}"`),
   });
 });
+
+/** Ways to say where a store is, below `dir`. */
+const ways = (dir: string): Readonly<Record<string, NodeJS.ProcessEnv>> => ({
+  'a path': { NIX_REMOTE: `${dir}/c` },
+  'a path from here': { NIX_REMOTE: './c' },
+  'a path, and variables': {
+    NIX_REMOTE: `${dir}/c`,
+    NIX_STORE_DIR: '/s',
+    NIX_STATE_DIR: `${dir}/not`,
+  },
+  'a root': { NIX_REMOTE: `local?root=${dir}/c` },
+  'a root, percent-encoded': { NIX_REMOTE: `local?root=${dir}/a%20b` },
+  'a root, and variables': {
+    NIX_REMOTE: `local?root=${dir}/c`,
+    NIX_STORE_DIR: '/s',
+    NIX_STATE_DIR: `${dir}/not`,
+  },
+  'a root and a store directory': { NIX_REMOTE: `local?root=${dir}/c&store=/s` },
+  'a root and where the files are': { NIX_REMOTE: `local?root=${dir}/c&real=${dir}/real` },
+  'a root and where the state is': { NIX_REMOTE: `local?root=${dir}/c&state=${dir}/state` },
+  'all but a root': { NIX_REMOTE: `local?store=/s&state=${dir}/state&real=${dir}/real` },
+  variables: { NIX_STORE_DIR: `${dir}/s`, NIX_STATE_DIR: `${dir}/state` },
+  'variables with slashes': { NIX_STORE_DIR: `${dir}/s/`, NIX_STATE_DIR: `${dir}/state/` },
+  'the variables of builds': { NIX_STORE: `${dir}/s`, NIX_STATE_DIR: `${dir}/state` },
+  'local, and variables': {
+    NIX_REMOTE: 'local',
+    NIX_STORE_DIR: `${dir}/s`,
+    NIX_STATE_DIR: `${dir}/state`,
+  },
+});
+
+const skip = await whyNoClients();
+for (const age of ages)
+  test(`wherever the ${age} Nix puts a path, auto finds it`, { skip }, async () => {
+    const client = await nix(age);
+    for (const what of Object.keys(ways(''))) {
+      const dir = scratch();
+      for (const name of ['c', 'a b']) {
+        mkdirSync(join(dir, name));
+        chmodSync(join(dir, name), 0o777);
+      }
+      writeFileSync(join(dir, 'file'), '');
+      const env = { NIX_REMOTE: undefined, NIX_STATE_DIR: undefined, ...ways(dir)[what] };
+      const added = await client.check('nix-store', ['--add', join(dir, 'file')], {
+        env,
+        cwd: dir,
+      });
+      const here = process.cwd();
+      process.chdir(dir);
+      try {
+        const store = openStore('auto', env);
+        const path = store.pathOf(added.trim());
+        assert.ok(path, what);
+        assert.equal((await store.info(path))?.narSize, 112, what);
+        assert.ok(existsSync(join(placesOf('auto', env).real, basename(path))), what);
+      } finally {
+        process.chdir(here);
+      }
+    }
+  });

@@ -1,10 +1,9 @@
 /** `granary sign`: adds and drops signatures. */
-import { realpathSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { errorTable, GranaryError } from '../../errors.ts';
 import { sign as signCache } from '../../flow/sign.ts';
 import type { Arguments } from '../arguments.ts';
-import { openCacheToRead } from '../caches.ts';
+import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
@@ -47,7 +46,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'Cannot sign without a key: give one by --sign FILE, or a name to --drop',
     );
   const storage = await openCacheToRead(name);
-  refuseStorePath(storage.url);
+  refuseReadOnly('sign', storage.url);
   const { changed, unchanged, refused } = await signCache(storage, {
     keys,
     drop,
@@ -82,14 +81,4 @@ async function run(args: Arguments, face: Face): Promise<number> {
       `${refused.length > 0 ? `, ${refused.length} refused` : ''}; ${secondsText(Date.now() - start)}`,
   );
   return exit;
-}
-
-/** What lies in a Nix store must not change, even where root could change it. */
-function refuseStorePath(url: string): void {
-  const real = realpathSync(url);
-  if (!/\/[0-9abcdfghijklmnpqrsvwxyz]{32}-[^/]+/.test(real)) return;
-  throw new GranaryError(
-    'usage',
-    `Cannot sign ${url}: it lies in a Nix store, where nothing may change; copy it first with "cp -r --no-preserve=mode ${real} ./cache", then sign ./cache`,
-  );
 }

@@ -1,20 +1,20 @@
 /** `granary verify`: proves a cache, or says what is wrong with it. */
-import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { GranaryError } from '../../errors.ts';
+import { recordVerdict } from '../../flow/verdict-file.ts';
 import { verify as verifyCache } from '../../flow/verify.ts';
-import { type PublicKey, parsePublicKey } from '../../format/key.ts';
 import type { Arguments } from '../arguments.ts';
-import { openCacheToRead } from '../caches.ts';
+import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
+import { readPublicKeys } from '../key-files.ts';
 import { showFinding } from '../show-finding.ts';
 import { bytesText, counted, secondsText } from '../units.ts';
 
 export const verify: Command = {
   usage: 'granary verify [OPTION]... CACHE [ROOT]...',
   about: `Proves a cache: every narinfo, every byte of every NAR, every reference, and all that lies beside
-them. With ROOTs (store paths), only their closures.`,
+them. With ROOTs (store paths, their base names or hash parts), only their closures.`,
   options: {
     quick: { help: 'read no NAR file: only narinfos, sizes and references' },
     'trusted-key': {
@@ -26,6 +26,7 @@ them. With ROOTs (store paths), only their closures.`,
       help: 'how many signatures by trusted keys each path needs (default 1)',
     },
     with: { value: 'CACHE', help: 'another cache that may have what is referred to' },
+    record: { help: 'leave the verdict in the cache, in granary/verified.json' },
     strict: { help: 'warnings count as damage' },
     jobs: {
       value: 'N',
@@ -47,19 +48,36 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'usage',
       'Cannot verify nothing: name the CACHE, as in "granary verify ./cache"',
     );
+  const keys = readPublicKeys(args.all('trusted-key'));
+  const sigsNeeded = args.number('sigs-needed', 1, 100);
+  if (sigsNeeded !== undefined && keys.length === 0)
+    throw new GranaryError(
+      'usage',
+      'Cannot count signatures without a --trusted-key to check them',
+    );
+  if (args.has('record') && roots.length > 0)
+    throw new GranaryError(
+      'usage',
+      'Cannot --record what only some paths are: leave out the ROOTs',
+    );
   const storage = await openCacheToRead(name);
+  if (args.has('record')) refuseReadOnly('verify --record', storage.url);
   const also = args.last('with');
-  const verdict = await verifyCache(storage, {
+  const checked = {
     quick: args.has('quick'),
-    keys: args.all('trusted-key').map(publicKeyOf),
-    sigsNeeded: args.number('sigs-needed', 1, 100) ?? 1,
+    keys,
+    sigsNeeded: sigsNeeded ?? 1,
     ...(also === undefined ? {} : { also: await openCacheToRead(also) }),
+  };
+  const verdict = await verifyCache(storage, {
+    ...checked,
     ...(roots.length === 0 ? {} : { roots }),
     jobs: args.number('jobs', 1, 1024) ?? availableParallelism(),
     report: event =>
       'progress' in event ? face.progress(event.progress) : showFinding(event, face),
   });
   face.done();
+  if (args.has('record')) await recordVerdict(storage, verdict, checked);
   const { infos: _, ...totals } = verdict;
   const { damage, warnings, narInfos, narBytes } = totals;
   const exit = damage > 0 || (args.has('strict') && warnings > 0) ? 1 : 0;
@@ -79,9 +97,4 @@ async function run(args: Arguments, face: Face): Promise<number> {
     `${storage.url}: ${counted(narInfos, 'path')}, ${bytesText(narBytes)} of NARs read; ${found}; ${secondsText(Date.now() - start)}`,
   );
   return exit;
-}
-
-function publicKeyOf(text: string): PublicKey {
-  if (!existsSync(text)) return parsePublicKey(text, `"${text}"`);
-  return parsePublicKey(readFileSync(text, 'latin1'), text);
 }

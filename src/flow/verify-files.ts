@@ -1,0 +1,183 @@
+/** Reads every NAR file of a cache once, large ones by themselves and small ones in groups, on all cores. */
+import { listingKey } from '../cache/cache.ts';
+import { checkNar, type NarFacts } from '../cache/nar-check.ts';
+import { GranaryError } from '../errors.ts';
+import { parseListing, printListing } from '../format/nar-listing.ts';
+import type { NarInfo } from '../format/narinfo.ts';
+import type { Storage, Thing } from '../storage/storage.ts';
+import { CheckPool } from './check-pool.ts';
+import type { CheckResult, Unread } from './check-worker.ts';
+import { type DebugLink, deadLink } from './debug-links.ts';
+import { each } from './each.ts';
+import { type Finding, finding } from './findings.ts';
+import { claimOf, narFindings } from './verify-nar.ts';
+import { readSide } from './verify-narinfo.ts';
+
+interface Files {
+  readonly storage: Storage;
+  readonly things: ReadonlyMap<string, Thing>;
+  readonly infos: ReadonlyMap<string, NarInfo>;
+  /** Debuginfo files that lead into NAR files, by the key of those. */
+  readonly links: ReadonlyMap<string, readonly DebugLink[]>;
+}
+
+interface Target {
+  readonly jobs: number;
+  readonly tell: (found: Finding) => void;
+  readonly progress: (progress: CheckProgress) => void;
+}
+
+/** How far the reading is, in sizes that the narinfos state. */
+export interface CheckProgress {
+  readonly narBytes: number;
+  readonly totalNarBytes: number;
+  readonly paths: number;
+  readonly totalPaths: number;
+}
+
+/** All narinfos that name one file, and agree on how it is compressed. */
+interface NarFile {
+  readonly url: string;
+  readonly size: number;
+  readonly infos: readonly NarInfo[];
+}
+
+/** Small files go to a thread together. */
+const groupFiles = 64;
+const groupBytes = 1 << 20;
+
+/** Tells what is wrong with the NAR files and their listings; gives how much was read. */
+export async function checkFiles(
+  { storage, things, infos, links }: Files,
+  { jobs, tell, progress }: Target,
+): Promise<{ readonly narFiles: number; readonly narBytes: number }> {
+  const files = filesOf(things, infos);
+  const [totalNarBytes, totalPaths] = [sizeOf(files), files.flatMap(file => file.infos).length];
+  const done = { narBytes: 0, paths: 0 };
+  let narBytes = 0;
+  const claim = ({ url, infos }: NarFile) =>
+    claimOf(infos, {
+      listingLimit: infos.reduce(
+        (most, { path }) => Math.max(most, things.get(listingKey(path))?.size ?? 0),
+        0,
+      ),
+      members: links.get(url)?.map(link => link.member) ?? [],
+    });
+  const judge = async (file: NarFile, result: CheckResult): Promise<void> => {
+    for (const info of file.infos) {
+      if ('facts' in result) for (const found of narFindings(info, result.facts)) tell(found);
+      else tell(unreadFinding(file, info, result));
+      const facts = 'facts' in result ? result.facts : undefined;
+      for await (const found of listingFindings(storage, things, info, facts)) tell(found);
+    }
+    if ('facts' in result) {
+      for (const link of links.get(file.url) ?? [])
+        if (!result.facts.fault && !result.facts.members.includes(link.member))
+          tell(deadLink(link.key, `${link.url} has no file ${link.member}`));
+      narBytes += result.facts.narSize ?? 0;
+    }
+    done.narBytes += sizeOf([file]);
+    done.paths += file.infos.length;
+    progress({ ...done, totalNarBytes, totalPaths });
+  };
+
+  const groups = [...grouped(files)];
+  if (storage.local && groups.length > 1) {
+    await using pool = new CheckPool(Math.min(jobs, groups.length));
+    await each(groups, jobs, async group => {
+      const tasks = group.map(file => ({ file: storage.local!(file.url), claim: claim(file) }));
+      const results = await pool.check(tasks);
+      for (const [at, result] of results.entries()) await judge(group[at]!, result);
+    });
+  } else
+    await each(files, jobs, async file => judge(file, await readFile(storage, file, claim(file))));
+  return { narFiles: files.length, narBytes };
+}
+
+const sizeOf = (files: readonly NarFile[]): number =>
+  files.reduce((sum, { infos }) => sum + infos[0]!.narSize, 0);
+
+/** A file that this thread reads: of a storage that is elsewhere, or too few for threads. */
+async function readFile(
+  storage: Storage,
+  { url }: NarFile,
+  claim: ReturnType<typeof claimOf>,
+): Promise<CheckResult> {
+  try {
+    const found = await storage.get(url);
+    if (!found) return { code: 'ENOENT', message: 'it went' };
+    return { facts: await checkNar(found.bytes, claim) };
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    return { code, message };
+  }
+}
+
+function unreadFinding({ url }: NarFile, { path }: NarInfo, { code, message }: Unread): Finding {
+  if (code === 'ENOENT')
+    return finding('nar-missing', url, `${url} went away during the check`, path);
+  return finding('unreadable', url, `${url} cannot be read: ${message}`, path);
+}
+
+/** The NAR files that are there, each with all narinfos that name it; the largest first. */
+function filesOf(
+  things: ReadonlyMap<string, Thing>,
+  infos: ReadonlyMap<string, NarInfo>,
+): NarFile[] {
+  const files = new Map<string, { url: string; size: number; infos: NarInfo[] }>();
+  for (const info of infos.values()) {
+    const { url, compression } = info.file;
+    const thing = things.get(url);
+    if (thing?.kind !== 'value') continue;
+    const label = `${compression} ${url}`; // one file under two labels is read as both
+    const file = files.get(label);
+    if (file) file.infos.push(info);
+    else files.set(label, { url, size: thing.size, infos: [info] });
+  }
+  return [...files.values()].sort((a, b) => b.size - a.size);
+}
+
+function* grouped(files: readonly NarFile[]): Generator<readonly NarFile[]> {
+  let group: NarFile[] = [];
+  let bytes = 0;
+  for (const file of files) {
+    group.push(file);
+    bytes += file.size;
+    if (group.length < groupFiles && bytes < groupBytes) continue;
+    yield group;
+    group = [];
+    bytes = 0;
+  }
+  if (group.length > 0) yield group;
+}
+
+/** What is wrong with the listing of a path, if it has one; without `facts`, only by itself. */
+export async function* listingFindings(
+  storage: Storage,
+  things: ReadonlyMap<string, Thing>,
+  { path }: NarInfo,
+  facts?: NarFacts,
+): AsyncGenerator<Finding> {
+  const key = listingKey(path);
+  if (things.get(key)?.kind !== 'value') return;
+  const text = await readSide(storage, key);
+  if (text === undefined) return;
+  if (typeof text !== 'string') {
+    yield text;
+    return;
+  }
+  try {
+    const stated = printListing(parseListing(text));
+    if (facts?.listing !== undefined && stated !== facts.listing)
+      yield finding(
+        'listing-wrong',
+        key,
+        `${key} does not list what the NAR of ${path} holds`,
+        path,
+      );
+  } catch (error) {
+    if (!(error instanceof GranaryError)) throw error;
+    yield finding('listing-malformed', key, error.message, path);
+  }
+}
