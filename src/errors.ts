@@ -57,3 +57,37 @@ export function gravest(codes: Iterable<ErrorCode>): ErrorCode | undefined {
   const met = new Set(codes);
   return gravity.find(code => met.has(code));
 }
+
+/** What the system's errors mean to a person, for files that we write, list or look for. */
+const reasons: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  ENOSPC: ['unavailable', 'the disk is full; free some space and run the same command again'],
+  EDQUOT: [
+    'unavailable',
+    'the disk quota is used up; free some space and run the same command again',
+  ],
+  EROFS: ['usage', 'it is mounted read-only'],
+  EACCES: ['usage', 'you may not do that there'],
+  EPERM: ['usage', 'you may not do that there'],
+  ENOTDIR: ['usage', 'part of this path is a file, not a directory'],
+  EISDIR: ['conflict', 'a folder is in its place'],
+  ENAMETOOLONG: ['usage', 'the name is longer than this system allows'],
+  ELOOP: ['usage', 'its links lead in a circle'],
+  ENOENT: ['absent', 'it is not there'],
+};
+
+/** Turns what the system says into a sentence and a code; `doing` follows "Cannot". */
+export function systemError(doing: string, error: unknown): GranaryError {
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  const [kind, why] = reasons[code] ?? ['unavailable', message];
+  return new GranaryError(kind, `Cannot ${doing}: ${why}`, { errno: code }, error);
+}
+
+/** Does something with the file system; whatever the system refuses is told as `systemError` tells it. */
+export function explained<T>(doing: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof GranaryError || !(error as NodeJS.ErrnoException).code) throw error;
+    throw systemError(doing, error);
+  }
+}

@@ -60,18 +60,17 @@ export async function inspectTarget(
   if (text !== undefined) {
     const info = parseCacheInfo(text);
     if (info.storeDir !== undefined && info.storeDir !== storeDir)
-      throw new GranaryError(
-        'conflict',
-        `Cannot put paths of ${storeDir} into ${storage.url}: it is a cache for ${info.storeDir}`,
-        { expected: storeDir, actual: info.storeDir },
-      );
+      throw otherStore(storage, storeDir, info.storeDir);
     return info;
   }
-  let stranger: string | undefined;
-  for await (const { key } of storage.list?.('') ?? []) {
-    if (/^[^/]+\.narinfo$/.test(key)) return undefined;
-    if (!isTemporaryKey(key)) stranger ??= key;
+  const names = (await storage.top?.()) ?? [];
+  const narInfo = names.find(name => /^[^/]+\.narinfo$/.test(name));
+  if (narInfo !== undefined) {
+    const stated = storeDirIn((await readText(storage, narInfo)) ?? '');
+    if (stated !== undefined && stated !== storeDir) throw otherStore(storage, storeDir, stated);
+    return undefined;
   }
+  const stranger = names.find(name => !folders.includes(name) && !isTemporaryKey(name));
   if (stranger === undefined) return undefined;
   throw new GranaryError(
     'usage',
@@ -129,11 +128,29 @@ export async function readText(storage: Storage, key: string): Promise<string | 
   );
 }
 
-/** The store directory of the cache, if it says one that is sound. */
+/**
+ * The store directory of the cache: what its nix-cache-info says, however bad the rest of it is, or else
+ * what one of its narinfos says.
+ */
 export async function statedStoreDir(storage: Storage): Promise<string | undefined> {
-  try {
-    return parseCacheInfo((await readText(storage, cacheInfoKey)) ?? '').storeDir;
-  } catch {
-    return undefined;
+  const text = (await storage.head(cacheInfoKey)) && (await readText(storage, cacheInfoKey));
+  const stated = /^StoreDir:[ \t]*(\/[^\r\n]*?)[ \t\r]*$/m.exec(text ?? '')?.[1];
+  if (stated !== undefined) return stated;
+  const names = (await storage.top?.()) ?? [];
+  for (const name of names.filter(each => each.endsWith('.narinfo')).slice(0, 100)) {
+    const found = (await storage.head(name)) && storeDirIn((await readText(storage, name)) ?? '');
+    if (found) return found;
   }
+  return undefined;
 }
+
+/** What the paths of a narinfo begin with, however bad the rest of it is. */
+const storeDirIn = (text: string): string | undefined =>
+  /^StorePath: (\/[^\n]+)\/[^/\n]+$/m.exec(text)?.[1];
+
+const otherStore = (storage: Storage, expected: string, actual: string): GranaryError =>
+  new GranaryError(
+    'conflict',
+    `Cannot put paths of ${expected} into ${storage.url}: it is a cache for ${actual}`,
+    { expected, actual },
+  );

@@ -85,6 +85,11 @@ export function showSummary(plan: MakePlan, made: MadeSummary, ending: Ending): 
   if (made.failed.size > 0)
     lines.push(`Not published: ${counted(made.failed.size, 'path')} that failed${heldText(made)}.`);
   else lines.push(...useText(plan, storage, keys));
+  if (keys.length > 0 && plan.present.size > 0)
+    lines.push(
+      '',
+      `${counted(plan.present.size, 'path')} that were there keep the signatures that they have; "granary sign" signs them too.`,
+    );
   face.show(
     {
       type: 'summary',
@@ -120,6 +125,7 @@ function useText(plan: MakePlan, storage: Storage, keys: readonly SecretKey[]): 
       : plan.needsSignatures
         ? [' --option require-sigs false', ['  require-sigs = false    # its paths are not signed']]
         : ['', []];
+  if (plan.roots.length === 0) return [];
   return [
     '',
     'Use it once:',

@@ -12,6 +12,7 @@ import { fingerprint } from '../format/signature.ts';
 import { hashPart, type StorePath } from '../format/store-path.ts';
 import { openSpool, spooled } from '../storage/spool.ts';
 import { bodyOf, type Storage } from '../storage/storage.ts';
+import type { Store } from '../store/store.ts';
 import { each } from './each.ts';
 import { PackPool } from './pack-pool.ts';
 import type { Packed, PackFailure } from './pack-protocol.ts';
@@ -83,6 +84,11 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
     tell(bytes, 0),
   );
   let batchStart = Date.now();
+  const fail = ({ path }: PathInfo, error: GranaryError): void => {
+    failed.set(path, error);
+    const { code, message } = error;
+    report({ type: 'path', path, state: 'failed', code, message: `${message} (${path})` });
+  };
 
   const pack = async (group: readonly Pack[]): Promise<void> => {
     const tasks = group.map(({ info, store }) => ({
@@ -93,12 +99,13 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
     for (const [at, result] of results.entries()) {
       const { info, again } = group[at]!;
       const error =
-        'failure' in result ? asError(result.failure, info) : mismatch(info, result.packed);
+        'failure' in result
+          ? asError(result.failure, info)
+          : mismatch(info, result.packed, group[at]!.store.advice);
       if (error) {
-        if (error.facts.errno === 'ENOSPC' || error.facts.errno === 'EDQUOT') throw error;
-        failed.set(info.path, error);
-        const { code, message } = error;
-        report({ type: 'path', path: info.path, state: 'failed', code, message });
+        if (error.facts.stops !== undefined) throw error; // the cache cannot be written
+        fail(info, error);
+        if ('packed' in result) tell(-result.packed.toldBytes, 0);
         spool.drop(tasks[at]!.spool);
         continue;
       }
@@ -106,7 +113,13 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
       const file = await putNar(storage, info, packed, tasks[at]!.spool, compression);
       if (packed.bytes) spool.unused(tasks[at]!.spool);
       else spool.drop(tasks[at]!.spool);
-      publisher.ready(signed({ ...info, narSize: packed.narSize }, into.keys), file);
+      try {
+        publisher.ready(signed({ ...info, narSize: packed.narSize }, into.keys), file);
+      } catch (unwritable) {
+        if (!(unwritable instanceof GranaryError)) throw unwritable;
+        fail(info, unwritable);
+        continue;
+      }
       const { narSize, fileSize } = packed;
       report({
         type: 'path',
@@ -171,7 +184,11 @@ async function putNar(
 }
 
 /** Law 4: nothing is published that is not what the store's own record says. */
-function mismatch(info: PathInfo, packed: Packed): GranaryError | undefined {
+function mismatch(
+  info: PathInfo,
+  packed: Packed,
+  advice: Store['advice'],
+): GranaryError | undefined {
   const sizeIsKnown = info.narSize > 0;
   if (packed.narHash === info.narHash && (!sizeIsKnown || packed.narSize === info.narSize))
     return undefined;
@@ -181,7 +198,7 @@ function mismatch(info: PathInfo, packed: Packed): GranaryError | undefined {
       : ['NarHash', info.narHash, packed.narHash];
   return new GranaryError(
     'corrupt',
-    `Cannot publish ${info.path}: its ${what} is ${actual}, but the store says ${expected}; repair it with "nix-store --repair-path ${info.path}"`,
+    `Cannot publish ${info.path}: its ${what} is ${actual}, but the store says ${expected}; ${advice(info.path)}`,
     { path: info.path, expected: expected!, actual: actual! },
   );
 }

@@ -27,6 +27,7 @@ export class PackPool implements AsyncDisposable {
   readonly #threads: Thread[];
   readonly #credits: Int32Array<SharedArrayBuffer>;
   readonly #onProgress: (narBytes: number) => void;
+  #dead: Error | undefined;
 
   /** `onProgress` hears of NAR bytes read in big trees, before the tree is done. */
   constructor(threads: number, settings: PackSettings, onProgress: (narBytes: number) => void) {
@@ -43,6 +44,7 @@ export class PackPool implements AsyncDisposable {
   /** Packs a batch of trees in an idle thread. No more than `threads` batches at once. */
   pack(tasks: readonly PackTask[]): Promise<readonly PackResult[]> {
     const thread = leastLoaded(this.#threads.filter(each => !each.batch));
+    if (this.#dead) return Promise.reject(this.#dead);
     if (!thread) throw new Error('More batches at once than packing threads');
     Atomics.sub(this.#credits, 0, creditsPerThread);
     return new Promise<readonly PackResult[]>((done, fail) => {
@@ -62,9 +64,12 @@ export class PackPool implements AsyncDisposable {
     const url = new URL(`./pack-worker${extname(import.meta.url)}`, import.meta.url);
     const thread: Thread = { worker: new Worker(url, { workerData }), pieces: 0 };
     thread.worker.on('message', (message: FromWorker) => this.#hear(at, thread, message));
-    thread.worker.on('error', error => {
-      for (const each of this.#threads) each.batch?.fail(error as Error);
-    });
+    const die = (error: Error): void => {
+      this.#dead ??= error;
+      for (const each of this.#threads) each.batch?.fail(error);
+    };
+    thread.worker.on('error', error => die(error as Error));
+    thread.worker.on('exit', code => die(new Error(`A packing thread ended with ${code}`)));
     return thread;
   }
 

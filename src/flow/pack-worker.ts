@@ -4,7 +4,7 @@ import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { codecFor } from '../cache/codec.ts';
-import { GranaryError } from '../errors.ts';
+import { GranaryError, systemError } from '../errors.ts';
 import { hashOf } from '../format/hash.ts';
 import { type ListingNode, printListing } from '../format/nar-listing.ts';
 import { dumpTree } from '../store/filesystem.ts';
@@ -231,12 +231,7 @@ function failureOf(error: unknown): PackFailure {
   if (error instanceof GranaryError)
     return { code: error.code, message: error.message, facts: error.facts };
   const { code, message, stack } = error as NodeJS.ErrnoException;
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    return {
-      code: 'unavailable',
-      message:
-        'Cannot write a NAR file: the disk is full; free some space and run the same command again',
-      facts: { errno: code },
-    };
-  return { message: stack ?? message };
+  if (code === undefined) return { message: stack ?? message };
+  const { code: kind, message: told, facts } = systemError('write a NAR file', error);
+  return { code: kind, message: told, facts: { ...facts, stops: 'all' } };
 }

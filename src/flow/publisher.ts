@@ -5,12 +5,18 @@ import type { PathInfo } from '../format/path-info.ts';
 import type { StorePath } from '../format/store-path.ts';
 import type { Entry, Storage } from '../storage/storage.ts';
 
+interface Ready {
+  readonly info: PathInfo;
+  readonly file: PackedNar;
+  readonly entry: Entry;
+}
+
 export class Publisher {
   readonly #storage: Storage;
   /** What may be published, references before referrers. */
   readonly #order: readonly PathInfo[];
   readonly #visible: Set<StorePath>;
-  readonly #ready = new Map<StorePath, { info: PathInfo; file: PackedNar }>();
+  readonly #ready = new Map<StorePath, Ready>();
   #last: Promise<void> = Promise.resolve();
   /** Totals of what was published. */
   published = 0;
@@ -25,15 +31,20 @@ export class Publisher {
     this.#visible = new Set(present);
   }
 
-  /** Takes note that the path's NAR file is in the storage, complete. */
+  /**
+   * Takes note that the path's NAR file is in the storage, complete.
+   *
+   * @throws GranaryError `malformed` when no narinfo can say what is known of the path
+   */
   ready(info: PathInfo, file: PackedNar): void {
-    this.#ready.set(info.path, { info, file });
+    this.#ready.set(info.path, { info, file, entry: narInfoEntry(info, file) });
     this.freshBytes += file.fileSize ?? 0;
   }
 
   /** Publishes all that is ready and whose references are visible; one batch at a time. */
   publish(): Promise<void> {
-    this.#last = this.#last.then(() => this.#publishReady());
+    const before = this.#last.catch(() => {}); // its failure was told to who asked for it
+    this.#last = before.then(() => this.#publishReady());
     return this.#last;
   }
 
@@ -47,13 +58,13 @@ export class Publisher {
     this.freshBytes = 0;
     const visible = new Set<StorePath>();
     const entries: Entry[] = [];
-    const batch: { info: PathInfo; file: PackedNar }[] = [];
+    const batch: Ready[] = [];
     for (const { path } of this.#order) {
       const found = this.#ready.get(path);
       if (!found || this.#missing(found.info, this.#visible, visible)) continue;
       visible.add(path);
       batch.push(found);
-      entries.push(narInfoEntry(found.info, found.file));
+      entries.push(found.entry);
     }
     await this.#storage.publish(entries);
     for (const { info, file } of batch) {

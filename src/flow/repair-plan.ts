@@ -48,10 +48,6 @@ const frameIds: ReadonlySet<FindingId> = new Set<FindingId>([
   'folder-missing',
   'folder-unkept',
 ]);
-const removableIds: ReadonlySet<FindingId> = new Set<FindingId>([
-  'narinfo-misnamed',
-  'debuginfo-wrong',
-]);
 /** These are about a path that is itself sound. */
 const otherIds: ReadonlySet<FindingId> = new Set<FindingId>([
   'reference-missing',
@@ -81,6 +77,15 @@ export async function planRepair(
   const sound = new Map(
     [...infos].filter(([key, { path }]) => key === narInfoKey(path) && !broken.has(hashPart(path))),
   );
+  // A listing, or a copy under another name, is no reason to give up a path that is itself there.
+  const grave = new Set(
+    findings.filter(found => !found.id.startsWith('listing-')).flatMap(brokenHash),
+  );
+  const copied = findings
+    .filter(({ id }) => id === 'narinfo-misnamed')
+    .flatMap(({ path }) => path ?? []);
+  const keeps = new Set([...broken].filter(hash => !grave.has(hash)));
+  for (const path of copied) if (infos.has(narInfoKey(path))) keeps.add(hashPart(path));
   const wanted = new Set(broken);
   for (const info of sound.values()) for (const hash of missing(info, sound)) wanted.add(hash);
   const heal = new Map<StorePath, Offer[]>();
@@ -88,8 +93,9 @@ export async function planRepair(
   for (const hash of wanted) {
     const offers = await offersOf(hash, sources, storeDir);
     const [first] = offers;
-    if (!first) lost.push(hash);
-    else {
+    if (!first) {
+      if (!keeps.has(hash)) lost.push(hash);
+    } else {
       heal.set(first.info.path, offers);
       for (const next of missing(first.info, sound)) wanted.add(next);
     }
@@ -105,9 +111,15 @@ export async function planRepair(
     heal,
     lost,
     frame: findings.some(found => frameIds.has(found.id)),
-    remove: findings.filter(found => removableIds.has(found.id)).map(found => found.key),
+    remove: findings.filter(found => isUseless(found, infos, heal.size > 0)).map(({ key }) => key),
     findings,
   };
+}
+
+/** A copy of a narinfo that is where it belongs; a link to nowhere, unless that may be healed now. */
+function isUseless({ id, path }: Finding, infos: ReadonlyMap<string, NarInfo>, healing: boolean) {
+  if (id === 'debuginfo-wrong') return !healing;
+  return id === 'narinfo-misnamed' && path !== undefined && infos.has(narInfoKey(path));
 }
 
 /** Hash part of the path that a finding says is broken. */

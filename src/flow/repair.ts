@@ -7,9 +7,9 @@
  * references before referrers. What nobody can heal stays as it is, unless it is to be dropped: then with
  * all that refers to it, referrers first, so that clients ask their next cache instead of failing.
  */
-import { cacheInfoKey, listingKey, prepareCache, readText } from '../cache/cache.ts';
+import { cacheInfoKey, folders, listingKey, prepareCache, readText } from '../cache/cache.ts';
 import { codecs, type WritableCompression } from '../cache/codec.ts';
-import type { GranaryError } from '../errors.ts';
+import { GranaryError } from '../errors.ts';
 import { soundCacheInfo } from '../format/cache-info.ts';
 import { narInfoKey } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
@@ -59,6 +59,7 @@ export async function executeRepair(
   const lost = [...plan.lost, ...[...failed.keys()].map(hashPart)].filter(
     hash => !isHealed.has(hash),
   );
+  if (options.drop) refuseBlindDrop(plan, storage);
   if (options.drop) for (const key of dropOrder(plan, isHealed, lost)) await remove(key);
   return { healed, removed, lost: options.drop ? [] : lost, failed };
 }
@@ -173,4 +174,17 @@ function dropOrder(
     .filter(hash => gone.has(hash));
   const rest = [...gone].filter(hash => !known.includes(hash));
   return [...known, ...rest].flatMap(hash => [`${hash}.narinfo`, `${hash}.ls`]);
+}
+
+/** Where a whole folder cannot be seen, nothing in it is known to be lost. */
+function refuseBlindDrop({ findings }: RepairPlan, storage: Storage): void {
+  const blind = findings.find(
+    ({ id, key }) => (id === 'not-a-file' || id === 'unreadable') && folders.includes(key),
+  );
+  if (!blind) return;
+  throw new GranaryError(
+    'usage',
+    `Cannot drop anything from ${storage.url}: ${blind.message}, so nobody knows what is in it; put a folder there first`,
+    { key: blind.key },
+  );
 }

@@ -57,10 +57,17 @@ export async function sign(storage: Storage, options: SignOptions): Promise<Sign
   const refused: StorePath[] = [];
   let unchanged = 0;
   const entries: Entry[] = [];
-  for (const [key, { path }] of infos) {
+  for (const [key, info] of infos) {
+    const { path } = info;
     const text = await readText(storage, key);
     if (text === undefined) continue; // it went while we looked
     const said = fingerprint(parseNarInfo(text, storeDirOf(path)));
+    if (said !== fingerprint(info))
+      throw new GranaryError(
+        'conflict',
+        `Cannot sign ${path}: somebody changed its narinfo after it was verified; run the same command again`,
+        { key },
+      );
     const isRefused = keys.length > 0 && damaged.has(path);
     const add = isRefused ? [] : keys.map(each => signWith(each, said));
     if (isRefused) refused.push(path);

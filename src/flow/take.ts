@@ -3,7 +3,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { listingKey, narKey } from '../cache/cache.ts';
 import { codecs, type WritableCompression } from '../cache/codec.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
-import { GranaryError } from '../errors.ts';
+import { GranaryError, systemError } from '../errors.ts';
 import type { NarInfo } from '../format/narinfo.ts';
 import type { Signature } from '../format/signature.ts';
 import type { StorePath } from '../format/store-path.ts';
@@ -44,7 +44,8 @@ export async function takeAll(takes: readonly Take[], into: Target): Promise<voi
       const { fileHash, fileSize } = facts;
       publisher.ready({ ...info, signatures }, { url: key, compression, fileHash, fileSize });
     } catch (error) {
-      if (!(error instanceof GranaryError) || error.facts.errno !== undefined) throw error;
+      if (!(error instanceof GranaryError)) throw writeError(storage.url, error);
+      if (error.facts.errno !== undefined) throw error;
       failed.set(info.path, error);
     } finally {
       spool.drop(name);
@@ -86,3 +87,9 @@ async function spoolChecked(
     closeSync(fd);
   }
 }
+
+/** A disk that cannot be written stops everything; a bug stays a bug. */
+const writeError = (where: string, error: unknown): unknown =>
+  (error as NodeJS.ErrnoException).code === undefined
+    ? error
+    : systemError(`write a NAR file in ${where}`, error);

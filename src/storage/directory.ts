@@ -15,6 +15,7 @@ import {
   constants,
   createReadStream,
   type Dirent,
+  existsSync,
   fdatasyncSync,
   fstatSync,
   lstatSync,
@@ -34,7 +35,7 @@ import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { collect } from '../bytes.ts';
-import { GranaryError } from '../errors.ts';
+import { GranaryError, systemError } from '../errors.ts';
 import {
   type Body,
   checkKey,
@@ -82,6 +83,8 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
 
   const settle = (temporary: string, file: string): void => {
     try {
+      // What is there may be published already: its name must not come to stand for unsafe bytes.
+      if (flush && existsSync(file)) flushOne(temporary);
       renameSync(temporary, file);
     } catch (error) {
       rmSync(temporary, { force: true });
@@ -91,8 +94,9 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
   };
 
   const flushAll = async (files: Iterable<string>): Promise<void> => {
-    await flushFileSystem(root, files);
-    unflushed.clear();
+    const flushed = [...files]; // others may be put meanwhile: those are not safe yet
+    await flushFileSystem(root, flushed);
+    for (const file of flushed) unflushed.delete(file);
   };
 
   return {
@@ -172,6 +176,10 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
 
     async *inventory() {
       yield* thingsBelow(root, '');
+    },
+
+    async top() {
+      return entriesOf(root, '').map(entry => entry.name);
     },
 
     spool(near) {
@@ -364,32 +372,11 @@ function orAbsentSync<T>(action: () => T): T | undefined {
 
 const orAbsent = async <T>(action: () => T): Promise<T | undefined> => orAbsentSync(action);
 
-/** Turns what the system says into a sentence and a code. */
 async function explained<T>(doing: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
     if (error instanceof GranaryError) throw error;
-    const { code } = error as NodeJS.ErrnoException;
-    const why = code === undefined ? undefined : reasons[code];
-    if (why) throw new GranaryError(why[0], `Cannot ${doing}: ${why[1]}`, { errno: code! }, error);
-    throw new GranaryError(
-      'unavailable',
-      `Cannot ${doing}: ${(error as Error).message}`,
-      {},
-      error,
-    );
+    throw systemError(doing, error);
   }
 }
-
-const reasons: Readonly<Record<string, readonly ['usage' | 'unavailable', string]>> = {
-  ENOSPC: ['unavailable', 'the disk is full; free some space and run the same command again'],
-  EDQUOT: [
-    'unavailable',
-    'the disk quota is used up; free some space and run the same command again',
-  ],
-  EROFS: ['usage', 'it is mounted read-only'],
-  EACCES: ['usage', 'you may not do that there'],
-  EPERM: ['usage', 'you may not do that there'],
-  ENOTDIR: ['usage', 'part of this path is a file, not a directory'],
-};

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { GranaryError } from '../errors.ts';
+import { explained, GranaryError } from '../errors.ts';
 import { type DirectoryOptions, directoryStorage } from './directory.ts';
 import type { Storage } from './storage.ts';
 
@@ -13,9 +13,11 @@ import type { Storage } from './storage.ts';
  */
 export function openStorage(name: string, options: DirectoryOptions = {}): Storage {
   const path = pathOf(name);
+  const statOf = (file: string) =>
+    explained(`use ${path} as a cache`, () => statSync(file, { throwIfNoEntry: false }));
   let place = path; // the nearest thing that is there
-  while (!statSync(place, { throwIfNoEntry: false })) place = dirname(place);
-  if (!statSync(place).isDirectory()) {
+  while (!statOf(place)) place = dirname(place);
+  if (!statOf(place)?.isDirectory()) {
     const what = place === path ? 'it' : place;
     throw new GranaryError(
       'usage',
@@ -27,6 +29,11 @@ export function openStorage(name: string, options: DirectoryOptions = {}): Stora
 
 function pathOf(name: string): string {
   if (name === '') throw new GranaryError('usage', 'Cannot use "" as a cache: it is empty');
+  if (/^file:(?!\/\/)/.test(name))
+    throw new GranaryError(
+      'usage',
+      `Cannot use "${name}" as a cache: a file:// URL has three slashes`,
+    );
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(name)?.[1]?.toLowerCase();
   if (scheme === undefined) return resolve(name);
   if (scheme !== 'file')

@@ -59,6 +59,8 @@ export interface Storage {
   local?(key: string): string;
   /** All that lies there, also what is no value: what a check of the whole has to see. */
   inventory?(): AsyncIterable<Thing>;
+  /** Names of what lies at the top, of every kind. */
+  top?(): Promise<readonly string[]>;
   /** A free file name from which put can take a file without copying it; `near` is any key. */
   spool?(near: string): string;
   /** Removes what dead writers left half-written; gives how many files that were. */

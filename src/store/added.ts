@@ -72,6 +72,7 @@ export function addedStore(trees: readonly PlainTree[], storeDir: StoreDir): Add
     storeDir,
     roots: [...infos.keys()],
     info: async path => infos.get(path),
+    advice: () => 'it changed while it was read; run the same command again',
     byHashPart: async hash => [...infos.values()].find(({ path }) => hashPart(path) === hash),
     tree: path => files.get(path)!,
     pathOf: () => undefined,

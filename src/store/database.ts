@@ -17,7 +17,8 @@ import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { GranaryError } from '../errors.ts';
 
-const tries = 9;
+/** How long a busy database is tried again. */
+const patienceMs = 5000;
 /** More than the clock of any file system lags behind. */
 const tickMs = 20;
 /** SQLite's BUSY, LOCKED, READONLY, IOERR, CANTOPEN and PROTOCOL: what a writer's steps can look like. */
@@ -31,8 +32,8 @@ const passing = new Set([5, 6, 8, 10, 14, 15]);
  */
 export async function readDatabase<T>(file: string, query: (sql: DatabaseSync) => T): Promise<T> {
   let cause: unknown;
-  for (let attempt = 0; attempt < tries; attempt++) {
-    if (attempt > 0) await setTimeout(tickMs * 2 ** (attempt - 1));
+  const end = performance.now() + patienceMs;
+  for (; performance.now() < end; await setTimeout(tickMs)) {
     try {
       const before = stampOf(file);
       const immutable = before.writeAheadLog && !hasLog(file);

@@ -34,6 +34,7 @@ export function localStore(places: LocalPlaces): Store {
     storeDir,
     closure,
     info: path => readDatabase(file, sql => infoIn(sql, path, storeDir)),
+    advice: path => `repair it with "nix-store --repair-path ${path}"`,
     byHashPart: hash => readDatabase(file, sql => infoByHash(sql, hash, storeDir)),
     tree: path => `${realLatin1}/${baseName(path)}`,
     pathOf: name => pathWithin(name, real, storeDir) ?? pathWithin(name, storeDir, storeDir),
@@ -145,6 +146,9 @@ function parsedRow(
     references,
     ...(row.deriver ? { deriver: parseStorePath(row.deriver, storeDir) } : {}),
     ...(row.ca ? { ca: parseContentAddress(row.ca) } : {}),
-    signatures: (row.sigs ?? '').split(' ').filter(Boolean).map(parseSignature),
+    signatures: latin1(Buffer.from(row.sigs ?? ''))
+      .split(' ')
+      .filter(Boolean)
+      .map(parseSignature),
   };
 }

@@ -44,6 +44,11 @@ function automatic(env: Environment): LocalPlaces {
   const remote = env.NIX_REMOTE ?? '';
   if (remote.startsWith('local')) return placesOf(remote, env);
   if (/^\.?\//.test(remote)) return chroot(remote, env);
+  if (!/^(auto|daemon|unix:.*|)$/.test(remote))
+    throw new GranaryError(
+      'usage',
+      `Cannot read from NIX_REMOTE="${remote}" in this version; name a store on this machine by --from`,
+    );
   const machine = fromParameters('local', new Map(), env);
   const moved = env.NIX_STORE_DIR || env.NIX_STORE || env.NIX_STATE_DIR;
   if (moved || existsSync(machine.state)) return machine;

@@ -1,5 +1,5 @@
 /** From what a person types to a store path: a store path, a file inside one, a link to one. */
-import { lstatSync, readlinkSync } from 'node:fs';
+import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { GranaryError } from '../errors.ts';
 import { parseStorePath, type StoreDir, type StorePath } from '../format/store-path.ts';
@@ -45,7 +45,7 @@ function followLinks(text: string, store: Store): StorePath | undefined {
   while (rest.length > 0) {
     const next = join(at, rest[0]!);
     rest = rest.slice(1);
-    const stat = lstatSync(next, { throwIfNoEntry: false });
+    const stat = statOf(next);
     if (!stat) return undefined;
     if (!stat.isSymbolicLink()) {
       at = next;
@@ -59,4 +59,13 @@ function followLinks(text: string, store: Store): StorePath | undefined {
     at = '/';
   }
   return undefined;
+}
+
+/** Undefined for whatever cannot be there: a file below a file, a name that is too long. */
+function statOf(file: string): Stats | undefined {
+  try {
+    return lstatSync(file, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
 }

@@ -14,6 +14,8 @@ export interface Store {
   closure?(roots: readonly StorePath[]): Promise<ReadonlyMap<StorePath, PathInfo>>;
   /** The file, folder or link on this machine that is the path's content, in latin-1. */
   tree(path: StorePath): string;
+  /** What to do when a path is not what the store says of it. */
+  readonly advice: (path: StorePath) => string;
   /** The store path that a file name on this machine belongs to, if it lies in this store. */
   pathOf(file: string): StorePath | undefined;
 }

@@ -15,6 +15,7 @@ const storeOf = (infos: readonly PathInfo[]): Store => {
     info: async path => map.get(path),
     byHashPart: async () => undefined,
     tree: path => path,
+    advice: () => '',
     pathOf: () => undefined,
   };
 };

@@ -258,7 +258,7 @@ for (const age of ages)
       }
     })();
     try {
-      for (let reads = 0; reads < 25; ) {
+      for (let reads = 0; reads < 100; ) {
         await new Promise(resolve => setTimeout(resolve, 3));
         const before = added.map(path => reader.pathOf(path)!);
         if (before.length === 0) continue;

@@ -75,6 +75,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const level = levelOf(args, compression);
   const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
   const priority = args.number('priority', 0, 2 ** 31 - 1);
+  if (compression === 'xz') await codecFor('xz').compressPiece!(new Uint8Array(), level); // or says what lacks
   const storage = openStorage(to, { flush: !args.has('no-flush') });
   const { sources, storeDir } = sourcesOf(args, face);
   const listings = args.has('listings');
