@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { lstatSync, type Stats } from 'node:fs';
 import { basename } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { latin1, readable } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { contentAddressedPath, makeContentAddress } from '../format/content-address.ts';
@@ -58,12 +59,18 @@ function lstatOf(file: string, text: string): Stats {
   }
 }
 
+/** Blocks between two looks at the world: an interrupt must not wait for a big tree. */
+const breath = 64;
+
 /** The store that holds just these trees. Each is read once now, to learn its hash. */
-export function addedStore(trees: readonly PlainTree[], storeDir: StoreDir): AddedStore {
+export async function addedStore(
+  trees: readonly PlainTree[],
+  storeDir: StoreDir,
+): Promise<AddedStore> {
   const infos = new Map<StorePath, PathInfo>();
   const files = new Map<StorePath, string>();
   for (const { file, name } of trees) {
-    const info = addressed(file, name, storeDir);
+    const info = await addressed(file, name, storeDir);
     infos.set(info.path, info);
     files.set(info.path, file);
   }
@@ -83,7 +90,7 @@ export interface AddedStore extends Store {
   readonly roots: readonly StorePath[];
 }
 
-function addressed(file: string, name: string, storeDir: StoreDir): PathInfo {
+async function addressed(file: string, name: string, storeDir: StoreDir): Promise<PathInfo> {
   const sum = createHash('sha256');
   const blocks = [Buffer.allocUnsafeSlow(1 << 20), Buffer.allocUnsafeSlow(1 << 20)] as const;
   let turn = 0; // one is filled while the other is summed
@@ -92,6 +99,7 @@ function addressed(file: string, name: string, storeDir: StoreDir): PathInfo {
   for (const bytes of dumpTree(file, { block, listing: false })) {
     sum.update(bytes);
     narSize += bytes.length;
+    if (turn % breath === 0) await setImmediate();
   }
   const narHash = hashOf('sha256', sum.digest());
   const ca = makeContentAddress('nar', narHash);

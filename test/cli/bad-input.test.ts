@@ -3,7 +3,14 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isTemporaryKey } from '../../src/storage/storage.ts';
@@ -373,6 +380,16 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     assert.deepEqual(await proofOf(to), { faults: [], narInfos: 0 });
     assert.deepEqual(temporariesIn(to), []);
   });
+
+test('an interrupt does not wait for a big tree to be hashed', async () => {
+  const tree = join(temporaryFolder(), 'sparse');
+  writeFileSync(tree, '');
+  truncateSync(tree, 40 * 2 ** 30);
+  const child = startGranary(['make', '--to', join(temporaryFolder(), 'cache'), '--add', tree]);
+  const end = ended(child);
+  setTimeout(() => child.kill('SIGINT'), 1500);
+  assert.equal((await end).code, 130);
+});
 
 /** Nodes on this machine that are too old. */
 const oldNode = [

@@ -66,7 +66,7 @@ export async function makeHealthy(folder: string): Promise<Healthy> {
   const store = graphStore('the test store', { infos, roots: [app, twin] }, places);
   const tree = join(folder, 'plain');
   writeFileSync(tree, 'plain content');
-  const added = addedStore([{ file: tree, name: 'plain' }], defaultStoreDir);
+  const added = await addedStore([{ file: tree, name: 'plain' }], defaultStoreDir);
   const key = parseSecretKey(generateKey('test-1').secret, 'test');
   const sources: Source[] = [
     { store, roots: [app, twin] },

@@ -51,7 +51,7 @@ for (const [what, text, code, message] of [
 
 test('an added tree is its own store, with a content address and no references', async () => {
   const tree = parsePlainTree(join(folder, 'file.txt'));
-  const store = addedStore([tree], defaultStoreDir);
+  const store = await addedStore([tree], defaultStoreDir);
   const [path] = store.roots;
   const info = await store.info(path!);
   assert.equal(info?.ca, `fixed:r:${info?.narHash}`);

@@ -77,7 +77,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const priority = args.number('priority', 0, 2 ** 31 - 1);
   if (compression === 'xz') await codecFor('xz').compressPiece!(new Uint8Array(), level); // or says what lacks
   const storage = openStorage(to, { flush: !args.has('no-flush') });
-  const { sources, storeDir } = sourcesOf(args, face);
+  const { sources, storeDir } = await sourcesOf(args, face);
   const listings = args.has('listings');
   const keys = args.all('sign').map(readSecretKey);
 
@@ -112,7 +112,10 @@ function levelOf(args: Arguments, compression: WritableCompression): number {
 }
 
 /** Where paths come from: the store or the graph for ROOTs, and what is added. */
-function sourcesOf(args: Arguments, face: Face): { sources: Source[]; storeDir: StoreDir } {
+async function sourcesOf(
+  args: Arguments,
+  face: Face,
+): Promise<{ sources: Source[]; storeDir: StoreDir }> {
   const places = placesOf(args.last('from') ?? 'auto');
   const { storeDir } = places;
   const sources: Source[] = [];
@@ -130,7 +133,7 @@ function sourcesOf(args: Arguments, face: Face): { sources: Source[]; storeDir: 
     sources.push({ store, roots });
   }
   if (trees.length > 0) {
-    const store = addedStore(trees, storeDir);
+    const store = await addedStore(trees, storeDir);
     sources.push({ store, roots: store.roots });
   }
   if (sources.length === 0)

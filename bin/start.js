@@ -1,0 +1,14 @@
+/** Runs the command: the source in a clone, which Node runs as it is, or in a package what was compiled of it. */
+import { existsSync } from 'node:fs';
+
+const warn = process.emitWarning;
+process.emitWarning = (warning, ...rest) => {
+  // Node 24 calls node:sqlite experimental each time; who runs a command can do nothing about it.
+  if (!/SQLite is an experimental feature/.test(String(warning)))
+    warn.call(process, warning, ...rest);
+};
+
+const source = new URL('../src/cli/main.ts', import.meta.url);
+const compiled = new URL('../dist/cli/main.js', import.meta.url);
+const { main } = await import(existsSync(source) ? source.href : compiled.href);
+process.exitCode = await main(process.argv.slice(2));
