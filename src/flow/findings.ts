@@ -42,7 +42,7 @@ export const findingTable = {
   'listing-malformed': ['damage', repack],
   'listing-wrong': ['damage', repack],
   'listing-orphan': ['warning', 'run "granary gc"'],
-  'debuginfo-wrong': ['damage', remove],
+  'debuginfo-wrong': ['warning', remove],
   'log-orphan': ['warning', 'run "granary gc"'],
   'nar-orphan': ['warning', 'run "granary gc": another writer may be about to name it'],
   temporary: ['warning', 'the next "granary make" sweeps it, once its writer is gone'],

@@ -69,6 +69,18 @@ test('every finding of the table is in the gallery, or is about signatures', () 
   assert.deepEqual(missing, ['signature-wrong', 'signature-missing']);
 });
 
+test('a warning is what no Nix fails by: all else is damage', () => {
+  const warnings = Object.entries(findingTable).filter(([, [severity]]) => severity === 'warning');
+  assert.deepEqual(
+    warnings.map(([id]) => id),
+    [
+      ...['folder-unkept', 'narinfo-read-otherwise', 'file-size-unstated', 'compression-unread'],
+      ...['listing-orphan', 'debuginfo-wrong', 'log-orphan', 'nar-orphan'],
+      ...['temporary', 'stranger'],
+    ],
+  );
+});
+
 test('signatures: missing, wrong under a trusted name, not needed by what is content-addressed', async () => {
   const dir = copyOf();
   const patient = new Patient(healthy, dir);
