@@ -87,10 +87,13 @@ export async function prepareCache(
   const old = await readText(storage, cacheInfoKey);
   const text = withCacheInfo(old, { storeDir, ...changes });
   if (text !== old) await storage.put(cacheInfoKey, bodyOf(text)); // first: it says whose folder this is
-  for (const folder of folders) {
-    const key = `${folder}/KEEP`;
-    if (!(await storage.head(key))) await storage.put(key, bodyOf(placeholder));
-  }
+  for (const folder of folders) await keepFolder(storage, folder);
+}
+
+/** Puts the placeholder into a folder, where it is not yet there. */
+export async function keepFolder(storage: Storage, folder: string): Promise<void> {
+  const key = `${folder}/KEEP`;
+  if (!(await storage.head(key))) await storage.put(key, bodyOf(placeholder));
 }
 
 /**
@@ -130,14 +133,18 @@ export async function readText(storage: Storage, key: string): Promise<string | 
 
 /**
  * The store directory of the cache: what its nix-cache-info says, however bad the rest of it is, or else
- * what one of its narinfos says.
+ * what one of its narinfos says. Only `names` are looked at, where they are given.
  */
-export async function statedStoreDir(storage: Storage): Promise<string | undefined> {
-  const text = (await storage.head(cacheInfoKey)) && (await readText(storage, cacheInfoKey));
+export async function statedStoreDir(
+  storage: Storage,
+  names?: readonly string[],
+): Promise<string | undefined> {
+  const isThere = names?.includes(cacheInfoKey) ?? (await storage.head(cacheInfoKey));
+  const text = isThere ? await readText(storage, cacheInfoKey) : undefined;
   const stated = /^StoreDir:[ \t]*(\/[^\r\n]*?)[ \t\r]*$/m.exec(text ?? '')?.[1];
   if (stated !== undefined) return stated;
-  const names = (await storage.top?.()) ?? [];
-  for (const name of names.filter(each => each.endsWith('.narinfo')).slice(0, 100)) {
+  const top = names ?? (await storage.top?.()) ?? [];
+  for (const name of top.filter(each => /^[^/]+\.narinfo$/.test(each)).slice(0, 100)) {
     const found = (await storage.head(name)) && storeDirIn((await readText(storage, name)) ?? '');
     if (found) return found;
   }

@@ -45,13 +45,12 @@ async function walk(
   return infos;
 }
 
-/**
- * References before referrers; among equals, the order of the map.
- *
- * @throws GranaryError `corrupt` when paths refer to each other in a circle
- */
-export function topological(infos: ReadonlyMap<StorePath, PathInfo>): readonly PathInfo[] {
-  const order: PathInfo[] = [];
+/** References before referrers; among equals, the order of the map. `onCircle` gets the paths of each circle, as each refers to the next. */
+export function topological<Info extends Refers>(
+  infos: ReadonlyMap<StorePath, Info>,
+  onCircle: (circle: readonly StorePath[]) => void = refuseCircle,
+): readonly Info[] {
+  const order: Info[] = [];
   const state = new Map<StorePath, 'open' | 'done'>();
   for (const first of infos.values()) {
     const stack = state.has(first.path) ? [] : [{ info: first, next: 0 }];
@@ -67,15 +66,25 @@ export function topological(infos: ReadonlyMap<StorePath, PathInfo>): readonly P
       }
       const info = infos.get(reference);
       if (!info || reference === top.info.path || state.get(reference) === 'done') continue;
-      if (state.get(reference) === 'open')
-        throw new GranaryError(
-          'corrupt',
-          `Cannot order the closure: ${top.info.path} and ${reference} refer to each other`,
-          { path: top.info.path },
-        );
+      if (state.get(reference) === 'open') {
+        const paths = stack.map(each => each.info.path);
+        onCircle(paths.slice(paths.indexOf(reference)));
+        continue;
+      }
       state.set(reference, 'open');
       stack.push({ info, next: 0 });
     }
   }
   return order;
+}
+
+type Refers = Pick<PathInfo, 'path' | 'references'>;
+
+function refuseCircle(circle: readonly StorePath[]): never {
+  const [path] = circle;
+  throw new GranaryError(
+    'corrupt',
+    `Cannot order the closure: ${path} and ${circle.at(-1)} refer to each other`,
+    { path: path! },
+  );
 }

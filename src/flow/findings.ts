@@ -35,6 +35,7 @@ export const findingTable = {
   'nar-hash-wrong': ['damage', repack],
   'nar-size-wrong': ['damage', repack],
   'reference-missing': ['damage', `${repack}, or name the cache that has it by --with`],
+  'reference-circle': ['damage', 'find out which of them refers wrongly, and put it in anew'],
   'ca-wrong': ['damage', repack],
   'signature-wrong': ['damage', 'run "granary sign" with --drop and its name, then sign anew'],
   'signature-missing': ['damage', 'run "granary sign"'],

@@ -41,6 +41,11 @@ export class Publisher {
     this.freshBytes += file.fileSize ?? 0;
   }
 
+  /** Takes note that a narinfo of the path is there, which is not ours: it may be referred to. */
+  stands(path: StorePath): void {
+    this.#visible.add(path);
+  }
+
   /** Publishes all that is ready and whose references are visible; one batch at a time. */
   publish(): Promise<void> {
     const before = this.#last.catch(() => {}); // its failure was told to who asked for it

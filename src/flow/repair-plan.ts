@@ -1,9 +1,12 @@
 /** What `repair` is going to do: what is broken, and who has it whole. A value; nothing is written. */
-import { listingKey, readNarInfo } from '../cache/cache.ts';
+import { cacheInfoKey, listingKey, readNarInfo, readText } from '../cache/cache.ts';
+import { GranaryError } from '../errors.ts';
+import { soundCacheInfo, withCacheInfo } from '../format/cache-info.ts';
+import { algorithmOf } from '../format/hash.ts';
 import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import { hashPart, parseBaseName, type StoreDir, type StorePath } from '../format/store-path.ts';
-import type { Storage } from '../storage/storage.ts';
+import type { Storage, Thing } from '../storage/storage.ts';
 import type { Store } from '../store/store.ts';
 import type { Finding, FindingId } from './findings.ts';
 import { type VerifyProgress, verify } from './verify.ts';
@@ -17,53 +20,52 @@ export type Offer =
   | { readonly info: NarInfo; readonly cache: Storage };
 
 export interface RepairPlan {
-  readonly storeDir: StoreDir;
-  /** What is sound, by key. */
-  readonly sound: ReadonlyMap<string, NarInfo>;
-  /** All narinfos that can be read, by key, sound or not. */
-  readonly infos: ReadonlyMap<string, NarInfo>;
+  /** All narinfos that can be read and are where they belong, sound or not, by path. */
+  readonly infos: ReadonlyMap<StorePath, NarInfo>;
   /** Paths to put in anew, each with who has it, the preferred first. */
   readonly heal: ReadonlyMap<StorePath, readonly Offer[]>;
   /** Hash parts of what is broken or missing and nobody has. */
   readonly lost: readonly string[];
+  /** Why a source that has a path is of no use for it. */
+  readonly refused: readonly GranaryError[];
   /** Listings that the paths to heal have, by key. */
   readonly listings: ReadonlySet<string>;
-  /** Whether nix-cache-info or a folder has to be made. */
-  readonly frame: boolean;
-  /** Keys that are of no use to anybody. */
+  /** What nix-cache-info should say, if it does not, and the folders that need a placeholder. */
+  readonly frame: { readonly cacheInfo?: string; readonly folders: readonly string[] };
+  /** Files that are of no use to anybody. */
   readonly remove: readonly string[];
+  /** Links and pipes in the places of files that are put in anew: they go, if the file comes to lie elsewhere. */
+  readonly husks: ReadonlySet<string>;
+  /** Damage that nothing here can mend: a person has to look at it. */
+  readonly others: readonly Finding[];
   readonly findings: readonly Finding[];
 }
 
 interface PlanOptions {
-  readonly storeDir: StoreDir;
   /** Checking threads. */
   readonly jobs: number;
   readonly report: (event: VerifyProgress) => void;
 }
 
-const frameIds: ReadonlySet<FindingId> = new Set<FindingId>([
-  'cache-info-missing',
-  'cache-info-malformed',
-  'folder-missing',
-  'folder-unkept',
+/** Mended by describing anew what is there: the NAR is what the narinfo says. */
+const mildIds: ReadonlySet<FindingId> = new Set<FindingId>([
+  'narinfo-read-otherwise',
+  'file-size-unstated',
 ]);
-/** These are about a path that is itself sound. */
-const otherIds: ReadonlySet<FindingId> = new Set<FindingId>([
-  'reference-missing',
-  'signature-wrong',
-  'signature-missing',
+/** About a narinfo where no Nix asks for it. */
+const copyIds: ReadonlySet<FindingId> = new Set<FindingId>([
   'narinfo-misnamed',
+  'nar-hash-conflict',
 ]);
 
 /** Verifies the whole cache and decides what to do. Writes nothing. */
 export async function planRepair(
   storage: Storage,
   sources: readonly RepairSource[],
-  { storeDir, jobs, report }: PlanOptions,
+  { jobs, report }: PlanOptions,
 ): Promise<RepairPlan> {
   const findings: Finding[] = [];
-  const { infos } = await verify(storage, {
+  const verdict = await verify(storage, {
     quick: false,
     keys: [],
     sigsNeeded: 0,
@@ -73,83 +75,150 @@ export async function planRepair(
       else report(event);
     },
   });
-  const broken = new Set(findings.flatMap(brokenHash));
-  const sound = new Map(
-    [...infos].filter(([key, { path }]) => key === narInfoKey(path) && !broken.has(hashPart(path))),
-  );
-  // A listing, or a copy under another name, is no reason to give up a path that is itself there.
-  const grave = new Set(
-    findings.filter(found => !found.id.startsWith('listing-')).flatMap(brokenHash),
-  );
-  const copied = findings
-    .filter(({ id }) => id === 'narinfo-misnamed')
-    .flatMap(({ path }) => path ?? []);
-  const keeps = new Set([...broken].filter(hash => !grave.has(hash)));
-  for (const path of copied) if (infos.has(narInfoKey(path))) keeps.add(hashPart(path));
-  const wanted = new Set(broken);
-  for (const info of sound.values()) for (const hash of missing(info, sound)) wanted.add(hash);
-  const heal = new Map<StorePath, Offer[]>();
+  const { storeDir, things } = verdict;
+  const infos = new Map<StorePath, NarInfo>();
+  for (const [key, info] of verdict.infos)
+    if (key === narInfoKey(info.path)) infos.set(info.path, info);
+  const { broken, mild } = ailing(findings, infos, things);
+
+  const heal = new Map<StorePath, readonly Offer[]>();
   const lost: string[] = [];
+  const refused: GranaryError[] = [];
+  const wanted = new Set([...broken, ...mild.keys()]);
   for (const hash of wanted) {
-    const offers = await offersOf(hash, sources, storeDir);
-    const [first] = offers;
-    if (!first) {
-      if (!keeps.has(hash)) lost.push(hash);
-    } else {
-      heal.set(first.info.path, offers);
-      for (const next of missing(first.info, sound)) wanted.add(next);
+    const own = mild.get(hash);
+    const offers: Offer[] = own ? [{ info: own, cache: storage }] : [];
+    for (const source of sources) {
+      const offer = await offerOf(hash, source, storeDir);
+      if (offer instanceof GranaryError) refused.push(offer);
+      else if (offer) offers.push(offer);
     }
+    const [first] = offers;
+    if (first) heal.set(first.info.path, offers);
+    else lost.push(hash);
+    for (const reference of first?.info.references ?? [])
+      if (!infos.has(reference)) wanted.add(hashPart(reference));
   }
-  const listings = new Set<string>();
-  for (const path of heal.keys())
-    if (await storage.head(listingKey(path))) listings.add(listingKey(path));
+  const urls = new Set([...heal.keys()].map(path => infos.get(path)?.file.url));
+  const husks = new Set(
+    findings.filter(({ id, key }) => id === 'not-a-file' && urls.has(key)).map(({ key }) => key),
+  );
+  const isListing = (key: string): boolean => things.has(key) && !isBlocked(key, things);
   return {
-    storeDir,
-    listings,
-    sound,
     infos,
     heal,
     lost,
-    frame: findings.some(found => frameIds.has(found.id)),
-    remove: findings.filter(found => isUseless(found, infos, heal.size > 0)).map(({ key }) => key),
+    refused,
+    listings: new Set([...heal.keys()].map(listingKey).filter(isListing)),
+    frame: {
+      ...(await cacheInfoFor(storage, findings, storeDir)),
+      folders: findings
+        .filter(({ id, key }) => /^folder-/.test(id) && !isBlocked(`${key}/KEEP`, things))
+        .map(({ key }) => key),
+    },
+    remove: findings.filter(found => isUseless(found, infos, heal)).map(({ key }) => key),
+    husks,
+    others: findings.filter(
+      found => !husks.has(found.key) && isOther(found, wanted, infos, things),
+    ),
     findings,
   };
 }
 
-/** A copy of a narinfo that is where it belongs; a link to nowhere, unless that may be healed now. */
-function isUseless({ id, path }: Finding, infos: ReadonlyMap<string, NarInfo>, healing: boolean) {
-  if (id === 'debuginfo-wrong') return !healing;
-  return id === 'narinfo-misnamed' && path !== undefined && infos.has(narInfoKey(path));
-}
-
-/** Hash part of the path that a finding says is broken. */
-function brokenHash({ id, severity, path, key }: Finding): string[] {
-  if (severity !== 'damage' || otherIds.has(id)) return [];
-  if (path !== undefined) return [hashPart(path)];
-  const hash = /^([0-9abcdfghijklmnpqrsvwxyz]{32})\.(narinfo|ls)$/.exec(key)?.[1];
-  return hash === undefined ? [] : [hash];
-}
-
-const missing = (info: PathInfo, sound: ReadonlyMap<string, NarInfo>): string[] =>
-  info.references
-    .filter(reference => reference !== info.path && !sound.has(narInfoKey(reference)))
-    .map(hashPart);
-
-async function offersOf(
-  hash: string,
-  sources: readonly RepairSource[],
+async function cacheInfoFor(
+  storage: Storage,
+  findings: readonly Finding[],
   storeDir: StoreDir,
-): Promise<Offer[]> {
-  const offers: Offer[] = [];
-  for (const source of sources) {
-    if ('store' in source) {
-      const info = await source.store.byHashPart(hash);
-      if (info) offers.push({ info, store: source.store });
-    } else {
-      const anyName = parseBaseName(`${hash}-x`, storeDir);
-      const info = await readNarInfo(source.cache, anyName, storeDir).catch(() => undefined);
-      if (info && hashPart(info.path) === hash) offers.push({ info, cache: source.cache });
-    }
+): Promise<{ readonly cacheInfo?: string }> {
+  const found = findings.find(({ id }) => id.startsWith('cache-info-'));
+  if (!found) return {};
+  const old = found.id === 'cache-info-malformed' ? await readText(storage, cacheInfoKey) : '';
+  return { cacheInfo: withCacheInfo(soundCacheInfo(old ?? '', storeDir), { storeDir }) };
+}
+
+type Things = ReadonlyMap<string, Thing>;
+
+interface Ailing {
+  /** Hash parts of what has to come from elsewhere. */
+  readonly broken: ReadonlySet<string>;
+  /** What is itself there, and only has to be described anew, by hash part. */
+  readonly mild: ReadonlyMap<string, NarInfo>;
+}
+
+function ailing(findings: readonly Finding[], infos: RepairPlan['infos'], things: Things): Ailing {
+  const broken = new Set<string>();
+  const mild = new Map<string, NarInfo>();
+  const mildly: StorePath[] = [];
+  const paths = new Map([...infos.keys()].map(path => [hashPart(path), path]));
+  for (const found of findings) {
+    const hash = hashOf(found);
+    if (hash === undefined || isBlocked(found.key, things) || isBlocked('nar/x', things)) continue;
+    const path = paths.get(hash);
+    if (mildIds.has(found.id) || found.key.endsWith('.ls')) {
+      if (path && found.id !== 'listing-orphan') mildly.push(path);
+    } else if (found.severity === 'damage' && !(copyIds.has(found.id) && path)) broken.add(hash);
   }
-  return offers;
+  for (const path of mildly) {
+    const info = infos.get(path)!;
+    if (!broken.has(hashPart(path)) && algorithmOf(info.narHash) === 'sha256')
+      mild.set(hashPart(path), info);
+  }
+  return { broken, mild };
+}
+
+/** Whether no file can be put there: a folder is in its place, or something else in that of its folder. */
+function isBlocked(key: string, things: Things): boolean {
+  const isFolder = (thing: Thing | undefined): boolean => thing?.kind.endsWith('folder') ?? false;
+  if (isFolder(things.get(key))) return true;
+  const parent = things.get(key.replace(/\/?[^/]*$/, ''));
+  return parent !== undefined && (!isFolder(parent) || parent.kind === 'closed folder');
+}
+
+/** Hash part of the path that a finding is about. */
+function hashOf({ path, key }: Finding): string | undefined {
+  if (path !== undefined) return hashPart(path);
+  return /^([0-9abcdfghijklmnpqrsvwxyz]{32})\.(narinfo|ls)$/.exec(key)?.[1];
+}
+
+/** A narinfo where no Nix asks for it, of a path that is or will be there; a link to nowhere that is to stay so. */
+function isUseless(
+  { id, path }: Finding,
+  infos: RepairPlan['infos'],
+  heal: RepairPlan['heal'],
+): boolean {
+  if (id === 'debuginfo-wrong') return heal.size === 0;
+  return id === 'narinfo-misnamed' && (infos.has(path!) || heal.has(path!));
+}
+
+function isOther(
+  found: Finding,
+  wanted: ReadonlySet<string>,
+  infos: RepairPlan['infos'],
+  things: Things,
+): boolean {
+  if (found.severity !== 'damage' || found.key === cacheInfoKey) return false;
+  if (found.id === 'folder-missing') return isBlocked(`${found.key}/KEEP`, things);
+  if (copyIds.has(found.id) && infos.has(found.path!)) return false;
+  return !wanted.has(hashOf(found) ?? '');
+}
+
+/** What a source has under a hash part, or why what it has cannot be used. */
+async function offerOf(
+  hash: string,
+  source: RepairSource,
+  storeDir: StoreDir,
+): Promise<Offer | GranaryError | undefined> {
+  if ('store' in source) {
+    const info = await source.store.byHashPart(hash);
+    return info && { info, store: source.store };
+  }
+  const { cache } = source;
+  try {
+    const info = await readNarInfo(cache, parseBaseName(`${hash}-x`, storeDir), storeDir);
+    return info && hashPart(info.path) === hash ? { info, cache } : undefined;
+  } catch (error) {
+    if (!(error instanceof GranaryError)) throw error;
+    const message = `Cannot take ${hash}.narinfo from ${cache.url}: ${error.message}`;
+    return new GranaryError(error.code, message, error.facts, error);
+  }
 }

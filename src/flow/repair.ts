@@ -7,14 +7,12 @@
  * references before referrers. What nobody can heal stays as it is, unless it is to be dropped: then with
  * all that refers to it, referrers first, so that clients ask their next cache instead of failing.
  */
-import { cacheInfoKey, folders, listingKey, prepareCache, readText } from '../cache/cache.ts';
+import { cacheInfoKey, folders, keepFolder, listingKey } from '../cache/cache.ts';
 import { codecs, type WritableCompression } from '../cache/codec.ts';
 import { GranaryError } from '../errors.ts';
-import { soundCacheInfo } from '../format/cache-info.ts';
-import { narInfoKey } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import { fingerprint, type Signature } from '../format/signature.ts';
-import { hashPart, type StoreDir, type StorePath } from '../format/store-path.ts';
+import { hashPart, type StorePath } from '../format/store-path.ts';
 import { bodyOf, type Storage } from '../storage/storage.ts';
 import { topological } from './closure.ts';
 import { packAll } from './pack-all.ts';
@@ -37,38 +35,58 @@ export interface RepairSummary {
   readonly removed: readonly string[];
   /** Hash parts of what is still broken. */
   readonly lost: readonly string[];
+  /** What was to be healed and could not be, and why. */
   readonly failed: ReadonlyMap<StorePath, GranaryError>;
 }
 
-/** Carries out a plan. A cache that is whole is not touched. */
+/**
+ * Carries out a plan. A cache that is whole is not touched.
+ *
+ * @throws GranaryError `usage` before anything is written, when what has to be removed cannot be
+ */
 export async function executeRepair(
   plan: RepairPlan,
   storage: Storage,
   options: RepairOptions,
 ): Promise<RepairSummary> {
-  if (plan.frame) await mendFrame(storage, plan.storeDir);
-  const failed = new Map<StorePath, GranaryError>();
-  const healed = await heal(plan, storage, options, failed);
-  const removed: string[] = [];
-  const remove = async (key: string): Promise<void> => {
-    await storage.delete?.(key);
-    removed.push(key);
-  };
-  for (const key of plan.remove) await remove(key);
-  const isHealed = new Set(healed.map(hashPart));
-  const lost = [...plan.lost, ...[...failed.keys()].map(hashPart)].filter(
-    hash => !isHealed.has(hash),
-  );
   if (options.drop) refuseBlindDrop(plan, storage);
-  if (options.drop) for (const key of dropOrder(plan, isHealed, lost)) await remove(key);
-  return { healed, removed, lost: options.drop ? [] : lost, failed };
+  const remover = removerOf(storage, options.drop || plan.remove.length + plan.husks.size > 0);
+  await mendFrame(plan, storage);
+  const failed = new Map<StorePath, GranaryError>();
+  const healed = new Set(await heal(plan, storage, options, failed));
+  for (const key of plan.remove) await remover.remove(key);
+  for (const key of await stillHusks(plan, storage)) await remover.remove(key);
+  const unhealed = [...plan.heal.keys()].filter(path => !healed.has(path));
+  const lost = [...plan.lost, ...unhealed.map(hashPart)];
+  if (options.drop) for (const key of dropOrder(plan, healed, lost)) await remover.remove(key);
+  const { removed } = remover;
+  return { healed: [...healed], removed, lost: options.drop ? [] : lost, failed };
 }
 
-async function mendFrame(storage: Storage, storeDir: StoreDir): Promise<void> {
-  const text = await readText(storage, cacheInfoKey);
-  const mended = text === undefined ? undefined : soundCacheInfo(text, storeDir);
-  if (mended !== undefined && mended !== text) await storage.put(cacheInfoKey, bodyOf(mended));
-  await prepareCache(storage, storeDir, {});
+/** Deletes, and keeps the keys of what it deleted. */
+function removerOf(storage: Storage, isNeeded: boolean) {
+  const removed: string[] = [];
+  if (isNeeded && !storage.delete)
+    throw new GranaryError('usage', `Cannot repair ${storage.url}: nothing can be deleted there`);
+  const remove = async (key: string): Promise<void> => {
+    await storage.delete!(key);
+    removed.push(key);
+  };
+  return { removed, remove };
+}
+
+async function mendFrame({ frame }: RepairPlan, storage: Storage): Promise<void> {
+  if (frame.cacheInfo !== undefined) await storage.put(cacheInfoKey, bodyOf(frame.cacheInfo));
+  for (const folder of frame.folders) await keepFolder(storage, folder);
+}
+
+/** What of the plan's husks nothing was put over. */
+async function stillHusks({ husks }: RepairPlan, storage: Storage): Promise<readonly string[]> {
+  const left: string[] = [];
+  if (husks.size > 0)
+    for await (const { key, kind } of storage.inventory!())
+      if (husks.has(key) && kind !== 'value') left.push(key);
+  return left;
 }
 
 /** Tries the sources of each path in turn, until one is proven; gives what was published. */
@@ -79,8 +97,12 @@ async function heal(
   failed: Map<StorePath, GranaryError>,
 ): Promise<readonly StorePath[]> {
   const first = new Map([...plan.heal].map(([path, offers]) => [path, offers[0]!.info]));
-  const present = new Set([...plan.sound.values()].map(info => info.path));
-  const publisher = new Publisher(storage, topological(first), present);
+  const present = new Set([...plan.infos.keys()].filter(path => !plan.heal.has(path)));
+  const publisher = new Publisher(
+    storage,
+    topological(first, () => {}),
+    present,
+  );
   for (let turn = 0; ; turn++) {
     const left = [...plan.heal].filter(([path]) => turn === 0 || failed.has(path));
     const offers = left.flatMap(([, all]) => all.slice(turn, turn + 1));
@@ -89,9 +111,22 @@ async function heal(
     await fetchAll(offers, plan, { storage, publisher, failed, ...options });
   }
   await publisher.publish();
-  const held = new Set([...publisher.held()].map(({ path }) => path));
-  return [...plan.heal.keys()].filter(path => !failed.has(path) && !held.has(path));
+  // What is there and stays broken holds nothing up: its referrers would only be broken too.
+  for (const path of failed.keys()) if (plan.infos.has(path)) publisher.stands(path);
+  await publisher.publish();
+  for (const { path, behind } of publisher.held()) failed.set(path, heldBack(path, behind));
+  return [...plan.heal.keys()].filter(path => !failed.has(path));
 }
+
+const heldBack = (path: StorePath, reference: StorePath): GranaryError =>
+  new GranaryError(
+    'corrupt',
+    `Cannot heal ${path}: it refers to ${reference}, which could not be healed`,
+    {
+      path,
+      reference,
+    },
+  );
 
 interface Target extends RepairOptions {
   readonly storage: Storage;
@@ -135,7 +170,7 @@ function byStyle(offers: readonly Offer[], plan: RepairPlan): Iterable<Style> {
   for (const offer of offers) {
     if (!('store' in offer)) continue;
     const { info, store } = offer;
-    const old = plan.infos.get(narInfoKey(info.path))?.file.compression ?? 'zstd';
+    const old = plan.infos.get(info.path)?.file.compression ?? 'zstd';
     const compression = Object.hasOwn(codecs, old) ? (old as WritableCompression) : 'zstd';
     const listings = plan.listings.has(listingKey(info.path));
     const name = `${compression} ${listings}`;
@@ -148,32 +183,34 @@ function byStyle(offers: readonly Offer[], plan: RepairPlan): Iterable<Style> {
 
 /** The source's signatures, and the old ones where they are still of what is true. */
 function signaturesOf(info: PathInfo, plan: RepairPlan): readonly Signature[] {
-  const old = plan.infos.get(narInfoKey(info.path));
+  const old = plan.infos.get(info.path);
   if (!old || fingerprint(old) !== fingerprint(info)) return info.signatures;
   return [...new Set([...info.signatures, ...old.signatures])];
 }
 
-/** What has to go with the lost paths: all that refers to them, referrers before references. */
+/** What has to go: the lost, and all that refers to them, referrers before references; then what is no path's. */
 function dropOrder(
   plan: RepairPlan,
-  isHealed: ReadonlySet<string>,
+  healed: ReadonlySet<StorePath>,
   lost: readonly string[],
-): string[] {
+): readonly string[] {
+  const infos = new Map<StorePath, PathInfo>(plan.infos);
+  for (const path of healed) infos.set(path, plan.heal.get(path)![0]!.info);
+  const referrers = new Map<string, string[]>();
+  for (const { path, references } of infos.values())
+    for (const reference of references) {
+      const those = referrers.get(hashPart(reference));
+      if (those) those.push(hashPart(path));
+      else referrers.set(hashPart(reference), [hashPart(path)]);
+    }
   const gone = new Set(lost);
-  const infos = new Map([...plan.infos.values()].map(info => [info.path, info]));
-  const order = topological(infos);
-  for (const { path, references } of order)
-    if (
-      !isHealed.has(hashPart(path)) &&
-      references.some(reference => gone.has(hashPart(reference)))
-    )
-      gone.add(hashPart(path));
-  const known = order
-    .toReversed()
-    .map(info => hashPart(info.path))
-    .filter(hash => gone.has(hash));
-  const rest = [...gone].filter(hash => !known.includes(hash));
-  return [...known, ...rest].flatMap(hash => [`${hash}.narinfo`, `${hash}.ls`]);
+  for (const hash of gone) for (const referrer of referrers.get(hash) ?? []) gone.add(referrer);
+  const known = topological(infos, () => {})
+    .map(({ path }) => hashPart(path))
+    .toReversed();
+  const order = new Set([...known.filter(hash => gone.has(hash)), ...gone]);
+  const misplaced = plan.others.map(({ key }) => key).filter(key => /^[^/]+\.narinfo$/.test(key));
+  return [...[...order].flatMap(hash => [`${hash}.narinfo`, `${hash}.ls`]), ...misplaced];
 }
 
 /** Where a whole folder cannot be seen, nothing in it is known to be lost. */

@@ -2,11 +2,12 @@
 import { readText } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { holds, type SecretKey, signWith } from '../format/key.ts';
-import { type NarInfo, parseNarInfo } from '../format/narinfo.ts';
+import { type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
 import { withSignatures } from '../format/narinfo-edit.ts';
 import { fingerprint, keyNameOf } from '../format/signature.ts';
 import { type StorePath, storeDirOf } from '../format/store-path.ts';
 import { bodyOf, type Entry, type Storage } from '../storage/storage.ts';
+import type { Finding } from './findings.ts';
 import { type VerifyOptions, verify } from './verify.ts';
 
 export interface SignOptions {
@@ -39,19 +40,20 @@ const batchSize = 10_000;
  */
 export async function sign(storage: Storage, options: SignOptions): Promise<SignSummary> {
   const { keys, drop, roots, jobs, report } = options;
-  const damaged = new Set<StorePath>();
-  const { infos } = await verify(storage, {
+  const damaged = new Set<string>();
+  const verdict = await verify(storage, {
     quick: options.unverified || keys.length === 0,
     keys: [],
     sigsNeeded: 0,
     ...(roots === undefined ? {} : { roots }),
     jobs,
     report: event => {
-      if ('severity' in event && event.severity === 'damage' && event.path) damaged.add(event.path);
+      if ('severity' in event && event.severity === 'damage') damaged.add(narInfoKeyOf(event));
       report(event);
     },
   });
-  for (const [key, info] of infos) checkNames(key, info, options);
+  const infos = [...verdict.infos].filter(([key, { path }]) => key === narInfoKey(path));
+  for (const [key, info] of infos) if (!damaged.has(key)) checkNames(key, info, options);
 
   const changed: StorePath[] = [];
   const refused: StorePath[] = [];
@@ -68,7 +70,7 @@ export async function sign(storage: Storage, options: SignOptions): Promise<Sign
         `Cannot sign ${path}: somebody changed its narinfo after it was verified; run the same command again`,
         { key },
       );
-    const isRefused = keys.length > 0 && damaged.has(path);
+    const isRefused = keys.length > 0 && damaged.has(key);
     const add = isRefused ? [] : keys.map(each => signWith(each, said));
     if (isRefused) refused.push(path);
     const signed = withSignatures(text, { add, drop });
@@ -83,6 +85,10 @@ export async function sign(storage: Storage, options: SignOptions): Promise<Sign
   if (entries.length > 0) await storage.publish(entries);
   return { changed, unchanged, refused };
 }
+
+/** The narinfo that a finding speaks against. */
+const narInfoKeyOf = ({ key, path }: Finding): string =>
+  path === undefined || key.endsWith('.narinfo') ? key : narInfoKey(path);
 
 /** Two keys of one name: a client would believe only one of them, and not say why. */
 function checkNames(key: string, info: NarInfo, { keys, drop }: SignOptions): void {

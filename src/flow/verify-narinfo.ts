@@ -38,7 +38,8 @@ export function readNarInfoText(
     const foreign = /^StorePath: (\/[^\n]*)\/[^/\n]+$/m.exec(text)?.[1];
     const id =
       foreign !== undefined && foreign !== storeDir ? 'narinfo-foreign' : 'narinfo-malformed';
-    return { findings: [finding(id, key, error.message)] };
+    const message = error.message.replace(/^Cannot read the narinfo/, `Cannot read ${key}`);
+    return { findings: [finding(id, key, message)] };
   }
   return { info, findings: [...ownFindings(key, text, info)] };
 }

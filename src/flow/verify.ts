@@ -5,7 +5,7 @@
  *
  * Nothing that a cache holds stops it: whatever it is, it is a finding and not an error.
  */
-import { cacheInfoKey, statedStoreDir } from '../cache/cache.ts';
+import { statedStoreDir } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import type { PublicKey } from '../format/key.ts';
 import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
@@ -17,6 +17,7 @@ import {
   type StorePath,
 } from '../format/store-path.ts';
 import type { Storage, Thing } from '../storage/storage.ts';
+import { topological } from './closure.ts';
 import { readDebugLinks } from './debug-links.ts';
 import { type Finding, finding } from './findings.ts';
 import { type CheckProgress, checkFiles, listingFindings } from './verify-files.ts';
@@ -42,6 +43,10 @@ export interface VerifyProgress {
 }
 
 export interface Verdict {
+  /** What the paths begin with. */
+  readonly storeDir: StoreDir;
+  /** All that lies in the storage, by key. */
+  readonly things: ReadonlyMap<string, Thing>;
   /** What was verified, by key; without their texts. */
   readonly infos: ReadonlyMap<string, NarInfo>;
   readonly narInfos: number;
@@ -71,24 +76,35 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   for await (const found of frameFindings(storage, things)) tell(found);
   for (const [key, own] of narrated.findings)
     if (chosen?.has(key) ?? true) for (const found of own) tell(found);
-  const isElsewhere = lookup(also, storeDir);
   for (const [key, info] of infos) {
-    for await (const found of relationFindings(key, info, narrated.infos, isElsewhere)) tell(found);
+    if (key !== narInfoKey(info.path)) continue; // no Nix asks for it
     for (const found of fileFindings(key, info, things)) tell(found);
     if (keys.length > 0)
       for (const found of signatureFindings(key, info, keys, sigsNeeded)) tell(found);
     if (quick || things.get(info.file.url)?.kind !== 'value')
       for await (const found of listingFindings(storage, things, info)) tell(found);
   }
+  const placed = new Map([...infos].filter(([key, { path }]) => key === narInfoKey(path)));
+  for await (const found of holeFindings(placed, narrated.infos, lookup(also, storeDir)))
+    tell(found);
+  for (const found of circleFindings(placed)) tell(found);
   for (const found of conflictFindings(infos)) tell(found);
 
   const links = roots ? new Map() : await readDebugLinks(storage, things, tell);
   const progress = (progress: CheckProgress): void => report({ progress });
   const read = quick
     ? { narFiles: 0, narBytes: 0 }
-    : await checkFiles({ storage, things, infos, links }, { jobs, tell, progress });
+    : await checkFiles({ storage, things, infos: placed, links }, { jobs, tell, progress });
   if (!roots) for (const found of sideFindings(things, narrated)) tell(found);
-  return { infos, narInfos: infos.size, ...read, damage: tally.damage, warnings: tally.warning };
+  return {
+    storeDir,
+    things,
+    infos,
+    narInfos: infos.size,
+    ...read,
+    damage: tally.damage,
+    warnings: tally.warning,
+  };
 }
 
 async function inventoryOf(storage: Storage): Promise<ReadonlyMap<string, Thing>> {
@@ -102,14 +118,14 @@ async function inventoryOf(storage: Storage): Promise<ReadonlyMap<string, Thing>
   return things;
 }
 
-/** What the cache says its paths begin with, if that can be. */
+/** What the cache says its paths begin with, if that can be; no link is followed. */
 async function storeDirFor(
   storage: Storage,
   things: ReadonlyMap<string, Thing>,
 ): Promise<StoreDir> {
-  if (things.get(cacheInfoKey)?.kind !== 'value') return defaultStoreDir; // no link is followed
+  const names = [...things.values()].filter(({ kind }) => kind === 'value').map(({ key }) => key);
   try {
-    return parseStoreDir((await statedStoreDir(storage)) ?? defaultStoreDir);
+    return parseStoreDir((await statedStoreDir(storage, names)) ?? defaultStoreDir);
   } catch (error) {
     if (error instanceof GranaryError) return defaultStoreDir;
     throw error;
@@ -191,18 +207,38 @@ async function hasPath(storage: Storage, path: StorePath, storeDir: StoreDir): P
   return typeof text === 'string' && readNarInfoText(key, text, storeDir).info?.path === path;
 }
 
-/** Law 2: every reference has a narinfo, here or in the cache that closes this one. */
-async function* relationFindings(
-  key: string,
-  info: NarInfo,
+/** Law 2: every reference has a narinfo, here or in the cache that closes this one. A hole is one finding. */
+async function* holeFindings(
+  infos: ReadonlyMap<string, NarInfo>,
   all: ReadonlyMap<string, NarInfo>,
   isElsewhere: (path: StorePath) => Promise<boolean>,
 ): AsyncGenerator<Finding> {
-  for (const reference of info.references) {
-    if (reference === info.path || all.get(narInfoKey(reference))?.path === reference) continue;
-    if (await isElsewhere(reference)) continue;
-    const message = `${info.path} refers to ${reference}, which has no narinfo that can be used`;
-    yield finding('reference-missing', key, message, info.path);
+  const holes = new Map<StorePath, { readonly first: StorePath; others: number }>();
+  for (const { path, references } of infos.values())
+    for (const reference of references) {
+      if (reference === path || all.get(narInfoKey(reference))?.path === reference) continue;
+      const hole = holes.get(reference);
+      if (hole) hole.others += 1;
+      else holes.set(reference, { first: path, others: 0 });
+    }
+  for (const [path, { first, others }] of holes) {
+    if (await isElsewhere(path)) continue;
+    const who = others === 0 ? `${first} refers` : `${first} and ${others} more refer`;
+    const message = `${path} has no narinfo that can be used, and ${who} to it`;
+    yield finding('reference-missing', narInfoKey(path), message, path);
+  }
+}
+
+/** Paths that refer to each other in a circle: no Nix can say which to install first. */
+function* circleFindings(infos: ReadonlyMap<string, NarInfo>): Generator<Finding> {
+  const next = new Map<StorePath, StorePath>();
+  const byPath = new Map([...infos.values()].map(info => [info.path, info]));
+  topological(byPath, circle => {
+    for (const [at, path] of circle.entries()) next.set(path, circle[at + 1] ?? circle[0]!);
+  });
+  for (const [path, reference] of next) {
+    const message = `${path} refers to ${reference}, which refers back to it, if by way of others`;
+    yield finding('reference-circle', narInfoKey(path), message, path);
   }
 }
 

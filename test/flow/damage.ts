@@ -16,7 +16,7 @@ import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import type { FindingId } from '../../src/flow/findings.ts';
 import { sha256 } from '../../src/format/hash.ts';
 import { parseNarInfo } from '../../src/format/narinfo.ts';
-import { defaultStoreDir, hashPart } from '../../src/format/store-path.ts';
+import { baseName, defaultStoreDir, hashPart } from '../../src/format/store-path.ts';
 import type { Healthy, Name } from './healthy.ts';
 
 /** A cache to damage. */
@@ -35,6 +35,10 @@ export class Patient {
 
   key(name: Name): string {
     return `${hashPart(this.#healthy.paths[name])}.narinfo`;
+  }
+
+  base(name: Name): string {
+    return baseName(this.#healthy.paths[name]);
   }
 
   text(name: Name): string {
@@ -112,6 +116,7 @@ export const gallery: Readonly<Record<string, Damage>> = {
       symlinkSync(`${p.dir}.elsewhere`, p.file('nix-cache-info'));
     },
     finds: ['cache-info-missing', 'not-a-file'],
+    heals: 'whole',
   },
   'no log folder': {
     do: p => rmSync(p.file('log'), { recursive: true }),
@@ -194,10 +199,12 @@ export const gallery: Readonly<Record<string, Damage>> = {
   'a field hidden by a blank line': {
     do: p => p.edit('app', text => text.replace('FileSize', '\nFileSize')),
     finds: ['narinfo-read-otherwise', 'file-size-unstated'],
+    heals: 'same',
   },
   'no FileHash': {
     do: p => p.edit('app', text => text.replace(/^FileHash.*\n/m, '')),
     finds: ['narinfo-read-otherwise'],
+    heals: 'same',
   },
   'a URL that climbs': {
     do: p => p.field('app', 'URL', '../x.nar'),
@@ -216,6 +223,7 @@ export const gallery: Readonly<Record<string, Damage>> = {
       p.field('app', 'URL', spaced);
     },
     finds: ['url-unsafe'],
+    heals: 'whole',
   },
   'a URL beyond ASCII': {
     do: p => p.field('app', 'URL', 'nar/\xff.nar'),
@@ -381,6 +389,19 @@ export const gallery: Readonly<Record<string, Damage>> = {
     finds: ['reference-missing', 'listing-orphan'],
     heals: 'same',
   },
+  'a path that two refer to and that has no narinfo': {
+    do: p => {
+      p.edit('twin', text => text.replace(/^References: /m, `$&${p.base('base')} `));
+      rmSync(p.file(p.key('base')));
+    },
+    finds: ['reference-missing', 'listing-orphan'],
+    heals: 'whole',
+  },
+  'paths that refer to each other': {
+    do: p => p.edit('base', text => text.replace(/^References: /m, `$&${p.base('app')}`)),
+    finds: ['reference-circle', 'reference-circle', 'reference-circle'],
+    heals: 'same',
+  },
   'a content address that does not make the path': {
     do: p => p.field('plain', 'CA', `fixed:r:${sha256('other')}`),
     finds: ['ca-wrong', 'ca-wrong'],
@@ -402,8 +423,8 @@ export const gallery: Readonly<Record<string, Damage>> = {
         p.file(`${'9'.repeat(32)}.narinfo`),
         p.text('twin').replace(/^NarHash: .*$/m, `NarHash: ${sha256('x')}`),
       ),
-    finds: ['narinfo-misnamed', 'nar-hash-conflict', 'nar-hash-wrong'],
-    quick: ['narinfo-misnamed', 'nar-hash-conflict'],
+    finds: ['narinfo-misnamed', 'nar-hash-conflict'],
+    heals: 'same',
   },
   'a listing that is no JSON': {
     do: p => writeFileSync(p.file(p.key('app').replace('narinfo', 'ls')), '{'),

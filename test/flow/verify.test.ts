@@ -5,14 +5,10 @@ import { test } from 'node:test';
 import { zstdDecompressSync } from 'node:zlib';
 import { codecs } from '../../src/cache/codec.ts';
 import { findingTable } from '../../src/flow/findings.ts';
-import { executeRepair } from '../../src/flow/repair.ts';
-import { planRepair, type RepairSource } from '../../src/flow/repair-plan.ts';
 import { type VerifyProgress, verify } from '../../src/flow/verify.ts';
 import { generateKey, parseSecretKey } from '../../src/format/key.ts';
-import { baseName, defaultStoreDir, hashPart } from '../../src/format/store-path.ts';
+import { baseName, hashPart } from '../../src/format/store-path.ts';
 import { directoryStorage } from '../../src/storage/directory.ts';
-import { contentOf } from '../cache/proof.ts';
-import { granary } from '../granary.ts';
 import { temporaryFolder } from '../temporary.ts';
 import { gallery, Patient } from './damage.ts';
 import { findingsIn, idsOf } from './found.ts';
@@ -41,26 +37,6 @@ for (const [what, damage] of Object.entries(gallery)) {
       [...(damage.quick ?? damage.finds)].sort(),
     );
   });
-
-  if (damage.heals)
-    for (const from of ['the store', 'a second cache'] as const)
-      test(`repair heals ${what}, from ${from}`, async () => {
-        const dir = copyOf();
-        damage.do(new Patient(healthy, dir));
-        const sources: RepairSource[] =
-          from === 'the store'
-            ? [{ store: healthy.store }, { store: healthy.added }]
-            : [{ cache: directoryStorage(healthy.cache) }];
-        const storage = directoryStorage(dir);
-        const options = { storeDir: defaultStoreDir, jobs: 1, drop: false, report: () => {} };
-        const plan = await planRepair(storage, sources, options);
-        const { lost, failed } = await executeRepair(plan, storage, options);
-        assert.deepEqual([lost, [...failed]], [[], []]);
-        const left = (await findingsIn(dir)).filter(found => found.id !== 'nar-orphan');
-        assert.deepEqual(left, []);
-        if (damage.heals === 'same' && from === 'a second cache')
-          assert.deepEqual(contentOf(dir), contentOf(healthy.cache));
-      });
 }
 
 test('every finding of the table is in the gallery, or is about signatures', () => {
@@ -213,13 +189,4 @@ test('progress ends at all bytes and all paths, and the verdict counts what was 
 test('a storage that cannot be listed cannot be verified', async () => {
   const { inventory: _, ...blind } = directoryStorage(healthy.cache);
   await assert.rejects(findingsIn(blind), { code: 'usage' });
-});
-
-test('repair changes no byte and no time of a whole cache', async () => {
-  const dir = copyOf();
-  const before = contentOf(dir);
-  const { code, stdout } = await granary(['repair', '--from', healthy.cache, dir]);
-  assert.equal(code, 0);
-  assert.match(stdout, /is whole: nothing to do/);
-  assert.deepEqual(contentOf(dir), before);
 });

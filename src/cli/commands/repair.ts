@@ -1,15 +1,14 @@
 /** `granary repair`: heals a cache from a store or other caches. */
 import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { statedStoreDir } from '../../cache/cache.ts';
 import { errorTable, GranaryError, gravest } from '../../errors.ts';
 import { executeRepair, type RepairSummary } from '../../flow/repair.ts';
 import { planRepair, type RepairPlan, type RepairSource } from '../../flow/repair-plan.ts';
-import { defaultStoreDir, parseStoreDir } from '../../format/store-path.ts';
+import { hashPart } from '../../format/store-path.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { openStore } from '../../store/open.ts';
 import type { Arguments } from '../arguments.ts';
-import { openCacheToRead } from '../caches.ts';
+import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { showFinding } from '../show-finding.ts';
@@ -29,7 +28,7 @@ cache, whichever comes first in the order of --from. A cache that is whole is no
     jobs: { value: 'N', help: `threads (default: the cores, here ${availableParallelism()})` },
   },
   notes: `Without --from only the frame is mended: nix-cache-info, and folders that a read-only mount needs.
-Exit status 5 tells that something is still damaged.
+Exit status 5 tells that something is still damaged; with --dry-run, 1 that there is something to do.
 
 ${exitStatuses}`,
   run,
@@ -46,25 +45,26 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const storage = await openCacheToRead(name);
   const sources: RepairSource[] = [];
   for (const from of args.all('from')) sources.push(await sourceOf(from));
-  const storeDir = parseStoreDir((await statedStoreDir(storage)) ?? defaultStoreDir);
   const options = {
-    storeDir,
     jobs: args.number('jobs', 1, 1024) ?? availableParallelism(),
     drop: args.has('drop'),
     report: ({ progress }: { progress: Parameters<Face['progress']>[0] }) =>
       face.progress(progress),
   };
+  const dryRun = args.has('dry-run');
+  if (!dryRun) refuseReadOnly('repair', storage.url);
   const plan = await planRepair(storage, sources, options);
   face.done();
   for (const found of plan.findings) if (found.severity === 'damage') showFinding(found, face);
-  showPlan(plan, storage, face);
-  if (args.has('dry-run')) {
-    face.show({ type: 'summary', ok: true, exit: 0, dryRun: true, cache: storage.url });
-    return 0;
+  const isWhole = showPlan(plan, storage, face);
+  if (dryRun) {
+    const exit = isWhole ? 0 : 1;
+    face.show({ type: 'summary', ok: isWhole, exit, dryRun, cache: storage.url });
+    return exit;
   }
   const repaired = await executeRepair(plan, storage, options);
   face.done();
-  return showSummary(repaired, storage, Date.now() - start, face);
+  return showSummary(plan, repaired, storage, Date.now() - start, face);
 }
 
 /** A folder is a cache; what Nix calls a store is a store. */
@@ -75,41 +75,58 @@ async function sourceOf(from: string): Promise<RepairSource> {
   return { store: openStore(from) };
 }
 
-function showPlan(plan: RepairPlan, storage: Storage, face: Face): void {
+/** Tells the plan, and whether there is nothing to do. */
+function showPlan(plan: RepairPlan, storage: Storage, face: Face): boolean {
+  for (const { code, message, facts } of plan.refused)
+    face.show({ type: 'error', code, message, facts });
   for (const [path, [offer]] of plan.heal) {
     const from = 'store' in offer! ? offer.store.url : offer!.cache.url;
     face.show({ type: 'path', path, state: 'heal', from }, `To heal: ${path}, from ${from}`);
   }
   for (const hash of plan.lost)
     face.show({ type: 'path', hash, state: 'lost' }, `Nobody has: ${lostName(hash, plan)}`);
-  const event = {
+  for (const { key, message } of plan.others)
+    face.show({ type: 'path', key, state: 'other' }, `For you to mend: ${message}.`);
+  const { cacheInfo, folders } = plan.frame;
+  const remove = plan.remove.length + plan.husks.size;
+  const counts = {
     heal: plan.heal.size,
     lost: plan.lost.length,
-    frame: plan.frame,
-    remove: plan.remove,
+    others: plan.others.length,
+    frame: folders.length + (cacheInfo === undefined ? 0 : 1),
+    remove,
   };
-  const whole = plan.heal.size + plan.lost.length + plan.remove.length === 0 && !plan.frame;
+  const isWhole = Object.values(counts).every(count => count === 0);
   face.show(
-    { type: 'plan', ...event },
-    whole ? `${storage.url} is whole: nothing to do.` : undefined,
+    { type: 'plan', ...counts },
+    isWhole ? `${storage.url} is whole: nothing to do.` : undefined,
   );
+  return isWhole;
 }
 
 const lostName = (hash: string, plan: RepairPlan): string =>
-  [...plan.infos.values()].find(({ path }) => path.includes(`/${hash}-`))?.path ??
-  `the path with the hash ${hash}`;
+  [...plan.infos.keys()].find(path => hashPart(path) === hash) ?? `the path with the hash ${hash}`;
 
-function showSummary(repaired: RepairSummary, storage: Storage, ms: number, face: Face): number {
-  const { healed, removed, lost, failed } = repaired;
+function showSummary(
+  { others }: RepairPlan,
+  { healed, removed, lost, failed }: RepairSummary,
+  storage: Storage,
+  ms: number,
+  face: Face,
+): number {
   for (const { code, message, facts } of failed.values())
     face.show({ type: 'error', code, message, facts });
+  const gone = new Set(removed);
+  const left = others.filter(({ key }) => !gone.has(key));
+  const damaged = lost.length + left.length;
   const code = gravest([...failed.values()].map(error => error.code)) ?? 'corrupt';
-  const exit = lost.length > 0 ? errorTable[code].exit : 0;
+  const exit = damaged > 0 ? errorTable[code].exit : 0;
   const hint = lost.length > 0 ? '; add another --from, or remove them with --drop' : '';
+  const counts = { healed, removed, lost, others: left.map(({ key }) => key) };
   face.show(
-    { type: 'summary', ok: exit === 0, exit, cache: storage.url, healed, removed, lost },
+    { type: 'summary', ok: exit === 0, exit, cache: storage.url, ...counts },
     `${storage.url}: ${counted(healed.length, 'path')} healed, ${counted(removed.length, 'file')} removed, ` +
-      `${lost.length} still damaged${hint}; ${secondsText(ms)}`,
+      `${damaged} still damaged${hint}; ${secondsText(ms)}`,
   );
   return exit;
 }
