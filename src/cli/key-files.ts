@@ -19,7 +19,7 @@ export function readPublicKeys(texts: readonly string[]): readonly PublicKey[] {
     const isFile = existsSync(text) || !text.includes(':');
     const key = isFile
       ? parsePublicKey(readKeyFile(text), text)
-      : parsePublicKey(text, `"${text}"`);
+      : parsePublicKey(text, `of the name "${text.slice(0, text.indexOf(':'))}"`); // it may be a secret one
     if ((keys.get(key.name) ?? key).text !== key.text)
       throw new GranaryError(
         'usage',

@@ -63,8 +63,8 @@ export async function sign(storage: Storage, options: SignOptions): Promise<Sign
     const { path } = info;
     const text = await readText(storage, key);
     if (text === undefined) continue; // it went while we looked
-    const said = fingerprint(parseNarInfo(text, storeDirOf(path)));
-    if (said !== fingerprint(info))
+    const said = fingerprint(info);
+    if (fingerprintIn(text, path) !== said)
       throw new GranaryError(
         'conflict',
         `Cannot sign ${path}: somebody changed its narinfo after it was verified; run the same command again`,
@@ -84,6 +84,16 @@ export async function sign(storage: Storage, options: SignOptions): Promise<Sign
   }
   if (entries.length > 0) await storage.publish(entries);
   return { changed, unchanged, refused };
+}
+
+/** What a signature of this text would be of; nothing for a text that is no narinfo. */
+function fingerprintIn(text: string, path: StorePath): string | undefined {
+  try {
+    return fingerprint(parseNarInfo(text, storeDirOf(path)));
+  } catch (error) {
+    if (error instanceof GranaryError) return undefined;
+    throw error;
+  }
 }
 
 /** The narinfo that a finding speaks against. */

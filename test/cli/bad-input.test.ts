@@ -254,6 +254,46 @@ for (const [what, row] of Object.entries(rows))
     assert.deepEqual([lines[1].ok, lines[1].exit, json.code, json.stderr], [false, code, code, '']);
   });
 
+const base64 = (bytes: number): string => Buffer.alloc(bytes, 'granary').toString('base64');
+const secretKey = `test-1:${base64(64)}`;
+
+/** Key files with a fault each; every one of them holds the same secret, or part of it. */
+const keyFaults: Readonly<Record<string, readonly [text: string, says: RegExp]>> = {
+  'a leading blank line': [`\n${secretKey}`, /begins with a blank/],
+  'no name': [base64(64), /no NAME:BASE64/],
+  'an empty name': [`:${base64(64)}`, /no NAME:BASE64/],
+  'a name with a blank': [`test 1:${base64(64)}`, /its name has a blank/],
+  'a key cut short': [secretKey.slice(0, -9), /not 64 bytes of base-64/],
+  'a public key': [`test-1:${base64(32)}`, /it is a public key/],
+  'halves that do not belong together': [secretKey, /two halves/],
+};
+
+for (const [what, [text, says]] of Object.entries(keyFaults))
+  test(`a secret key file with ${what} is refused by make and sign, which name the file and not the secret`, async () => {
+    const file = join(folderWith({ key: text }), 'key');
+    const cache = join(temporaryFolder(), 'cache');
+    for (const words of [
+      ['make', '--to', cache, '--add', docs],
+      ['sign', cache],
+    ])
+      for (const json of [[], ['--json']]) {
+        const { code, stdout, stderr } = await granary([...words, '--sign', file, ...json]);
+        assert.equal(code, 2);
+        assert.match(stdout + stderr, says);
+        assert.ok((stdout + stderr).includes(`key ${file}: `));
+        assert.ok(!(stdout + stderr).includes(base64(64).slice(0, 20)), 'the secret is shown');
+      }
+    assert.equal(existsSync(cache), false);
+  });
+
+test('a secret key where a public one belongs is not shown', async () => {
+  const args = ['verify', '--trusted-key', secretKey, temporaryFolder()];
+  const { code, stdout, stderr } = await granary(args);
+  assert.equal(code, 2);
+  assert.match(stderr, /of the name "test-1": it is a secret key/);
+  assert.ok(!(stdout + stderr).includes(base64(64).slice(0, 20)));
+});
+
 function snapshot(to: string): unknown {
   try {
     return contentOf(to);
