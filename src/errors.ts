@@ -69,7 +69,7 @@ const reasons: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   EACCES: ['usage', 'you may not do that there'],
   EPERM: ['usage', 'you may not do that there'],
   ENOTDIR: ['usage', 'part of this path is a file, not a directory'],
-  EISDIR: ['conflict', 'a folder is in its place'],
+  EISDIR: ['conflict', 'it is a folder'],
   ENAMETOOLONG: ['usage', 'the name is longer than this system allows'],
   ELOOP: ['usage', 'its links lead in a circle'],
   ENOENT: ['absent', 'it is not there'],

@@ -42,13 +42,15 @@ export async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(`granary ${version}\n`);
     return 0;
   }
-  if (first === undefined || first === '--help' || first === 'help') return overview(rest);
+  if (first === undefined || first === '--help') return overview();
   const json = args.includes('--json');
   const quiet = args.includes('--quiet');
   const face = json ? jsonFace() : quiet ? quietFace() : await plainFace();
   try {
-    const command = await commandOf(first);
-    if (rest.includes('--help')) {
+    const isHelp = first === 'help';
+    if (isHelp && rest.length === 0) return overview();
+    const command = await commandOf(isHelp ? rest[0]! : first);
+    if (isHelp || rest.includes('--help')) {
       process.stdout.write(helpOf(command));
       return 0;
     }
@@ -62,6 +64,7 @@ export async function main(args: readonly string[]): Promise<number> {
 async function run(command: Command, args: Arguments, face: Face): Promise<number> {
   const interrupt = (): void => {
     face.done();
+    face.show({ type: 'summary', ok: false, exit: 130 });
     process.exit(130);
   };
   process.once('SIGINT', interrupt);
@@ -87,12 +90,7 @@ async function commandOf(name: string): Promise<Command> {
   );
 }
 
-async function overview(names: readonly string[]): Promise<number> {
-  const [name] = names;
-  if (name !== undefined && Object.hasOwn(commands, name)) {
-    process.stdout.write(helpOf(await commands[name]!.load()));
-    return 0;
-  }
+function overview(): number {
   const rows = Object.entries(commands).map(([key, { about }]) => `  ${key.padEnd(10)} ${about}`);
   process.stdout.write(
     `granary ${version}: make, prove, heal, ship and serve Nix closures as plain files\n\n` +
@@ -108,6 +106,7 @@ function failed(error: unknown, face: Face): number {
     process.stderr.write(
       `granary: this is a bug; please report it with what you ran:\n${(error as Error)?.stack ?? String(error)}\n`,
     );
+    face.show({ type: 'summary', ok: false, exit: 70 });
     return 70;
   }
   const { code, message, facts } = error;

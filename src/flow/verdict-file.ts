@@ -9,10 +9,9 @@ const verdictKey = 'granary/verified.json';
 /** Leaves the verdict in the cache, at once and as a whole, in the place of an older one. */
 export async function recordVerdict(
   storage: Storage,
-  verdict: Verdict,
+  { totals }: Verdict,
   { quick, keys, sigsNeeded, also }: Pick<VerifyOptions, 'quick' | 'keys' | 'sigsNeeded' | 'also'>,
 ): Promise<void> {
-  const { infos: _, ...counts } = verdict;
   const record = {
     version: 1,
     granary: version,
@@ -22,7 +21,7 @@ export async function recordVerdict(
       ...(keys.length === 0 ? {} : { trustedKeys: keys.map(key => key.text), sigsNeeded }),
       ...(also === undefined ? {} : { with: also.url }),
     },
-    ...counts,
+    ...totals,
   };
   const body = bodyOf(Buffer.from(`${JSON.stringify(record, null, 2)}\n`));
   await storage.publish([{ key: verdictKey, body }]);

@@ -49,6 +49,10 @@ export interface Verdict {
   readonly things: ReadonlyMap<string, Thing>;
   /** What was verified, by key; without their texts. */
   readonly infos: ReadonlyMap<string, NarInfo>;
+  readonly totals: VerifyTotals;
+}
+
+export interface VerifyTotals {
   readonly narInfos: number;
   readonly narFiles: number;
   /** Bytes of NAR that were read and hashed. */
@@ -96,15 +100,13 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
     ? { narFiles: 0, narBytes: 0 }
     : await checkFiles({ storage, things, infos: placed, links }, { jobs, tell, progress });
   if (!roots) for (const found of sideFindings(things, narrated)) tell(found);
-  return {
-    storeDir,
-    things,
-    infos,
+  const totals = {
     narInfos: infos.size,
     ...read,
     damage: tally.damage,
     warnings: tally.warning,
   };
+  return { storeDir, things, infos, totals };
 }
 
 async function inventoryOf(storage: Storage): Promise<ReadonlyMap<string, Thing>> {

@@ -153,7 +153,7 @@ const rows: Readonly<Record<string, () => Row>> = {
   'a graph that is not there': () => ({
     args: ['--graph', '/no/such/graph'],
     code: 3,
-    says: [/\/no\/such\/graph: there is no such file/],
+    says: [/\/no\/such\/graph: it is not there/],
   }),
   'a named pipe in a tree': () => {
     const tree = temporaryFolder();

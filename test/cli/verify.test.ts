@@ -70,7 +70,7 @@ const ends: Readonly<Record<string, readonly [number, readonly string[], RegExp?
   'a folder with no cache in it: 2': [2, [nothing], /neither nix-cache-info nor a narinfo/],
   'a file: 2': [2, [join(odd, 'thesis.txt')]],
   'signatures counted by no key: 2': [2, [whole, '--sigs-needed', '2'], /--trusted-key/],
-  'a key that is none: 2': [2, [whole, '--trusted-key', 'a:b'], /public key "a:b"/],
+  'a key that is none: 2': [2, [whole, '--trusted-key', 'a:b'], /public key of the name "a"/],
   'a key file that is not there: 2': [2, [whole, '--trusted-key', 'k.pub'], /no such file/],
   'a folder as a key: 2': [2, [whole, '--trusted-key', folder], /Cannot read the key file/],
   'two keys of one name: 2': [

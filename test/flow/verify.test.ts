@@ -181,9 +181,9 @@ test('progress ends at all bytes and all paths, and the verdict counts what was 
   });
   const { narBytes, totalNarBytes, paths, totalPaths } = events.at(-1)!.progress;
   assert.deepEqual([narBytes, paths, totalPaths], [totalNarBytes, 5, 5]);
-  const { narInfos, narFiles, damage, warnings } = verdict;
+  const { narInfos, narFiles, damage, warnings } = verdict.totals;
   assert.deepEqual([narInfos, narFiles, damage, warnings], [5, 4, 0, 0]);
-  assert.equal(verdict.narBytes, totalNarBytes);
+  assert.equal(verdict.totals.narBytes, totalNarBytes);
 });
 
 test('a storage that cannot be listed cannot be verified', async () => {

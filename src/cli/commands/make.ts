@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { codecFor, type WritableCompression } from '../../cache/codec.ts';
-import { GranaryError } from '../../errors.ts';
+import { explained, GranaryError } from '../../errors.ts';
 import { executeMake } from '../../flow/make.ts';
 import { planMake, type Source } from '../../flow/plan.ts';
 import { parseReferencesGraph } from '../../format/references-graph.ts';
@@ -144,20 +144,8 @@ async function sourcesOf(
   return { sources, storeDir };
 }
 
-function readGraph(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const gone = code === 'ENOENT';
-    throw new GranaryError(
-      gone ? 'absent' : 'unavailable',
-      `Cannot read the references graph ${file}: ${gone ? 'there is no such file' : message}`,
-      {},
-      error,
-    );
-  }
-}
+const readGraph = (file: string): string =>
+  explained(`read the references graph ${file}`, () => readFileSync(file, 'utf8'));
 
 /** A derivation as a root is rarely what was meant: names what it builds. */
 function hintAtOutputs(root: StorePath, file: string, face: Face): void {

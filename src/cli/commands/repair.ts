@@ -69,7 +69,8 @@ async function run(args: Arguments, face: Face): Promise<number> {
 
 /** A folder is a cache; what Nix calls a store is a store. */
 async function sourceOf(from: string): Promise<RepairSource> {
-  const isFolder = from.includes('://') || statSync(from, { throwIfNoEntry: false })?.isDirectory();
+  const isFolder =
+    /^[^?]*\//.test(from) || statSync(from, { throwIfNoEntry: false })?.isDirectory();
   if (isFolder && from !== 'auto' && from !== 'local')
     return { cache: await openCacheToRead(from) };
   return { store: openStore(from) };

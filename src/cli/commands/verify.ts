@@ -78,8 +78,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   });
   face.done();
   if (args.has('record')) await recordVerdict(storage, verdict, checked);
-  const { infos: _, ...totals } = verdict;
-  const { damage, warnings, narInfos, narBytes } = totals;
+  const { narInfos, narBytes, damage, warnings } = verdict.totals;
   const exit = damage > 0 || (args.has('strict') && warnings > 0) ? 1 : 0;
   const found =
     damage + warnings === 0
@@ -91,7 +90,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       ok: exit === 0,
       exit,
       cache: storage.url,
-      ...totals,
+      ...verdict.totals,
       seconds: (Date.now() - start) / 1000,
     },
     `${storage.url}: ${counted(narInfos, 'path')}, ${bytesText(narBytes)} of NARs read; ${found}; ${secondsText(Date.now() - start)}`,
