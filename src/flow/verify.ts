@@ -52,7 +52,7 @@ export interface Verdict {
   readonly totals: VerifyTotals;
 }
 
-export interface VerifyTotals {
+interface VerifyTotals {
   readonly narInfos: number;
   readonly narFiles: number;
   /** Bytes of NAR that were read and hashed. */

@@ -407,7 +407,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     const to = join(temporaryFolder(), 'cache');
     const big = join(temporaryFolder(), 'big');
     writeFileSync(big, randomBytes(64_000_000)); // more than is kept in memory, at a level that takes its time
-    const child = startGranary(['make', '--to', to, '--add', big, '--level', '15']);
+    const child = startGranary(['make', '--json', '--to', to, '--add', big, '--level', '15']);
     const end = ended(child);
     const spooling = (): boolean =>
       existsSync(join(to, 'nar')) && readdirSync(join(to, 'nar')).some(isTemporaryKey);
@@ -416,7 +416,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
       await new Promise(resolve => setTimeout(resolve, 5));
     }
     child.kill(signal);
-    assert.equal((await end).code, 130);
+    const { code, stdout } = await end;
+    assert.equal(code, 130);
+    assert.match(stdout, /\{"type":"summary","ok":false,"exit":130\}\n$/);
     assert.deepEqual(await proofOf(to), { faults: [], narInfos: 0 });
     assert.deepEqual(temporariesIn(to), []);
   });

@@ -173,7 +173,7 @@ test('content addresses and signatures are carried as the newest Nix carries the
     await execute(['tee', file], { input: await newest.check('nix', args) });
     await newest.check('nix', ['store', 'sign', '--all', '--key-file', file], { store });
   }
-  const signed = { ...store, root: many.root, paths: many.paths };
+  const signed = { ...many, ...store };
   const theirs = await nixCopy(signed, 'compression=none');
   const ours = await make(signed, ['--compression', 'none']);
   const text = textOf(ours, `${many.root.slice(11, 43)}.narinfo`);

@@ -47,6 +47,8 @@ interface NixOptions {
   readonly as?: 'client' | 'self';
   readonly input?: string | Uint8Array;
   readonly cwd?: string;
+  /** A program, with its first words, that runs it: one that measures, say. */
+  readonly under?: readonly string[];
   /** Directories that are mounted read-only while the program runs. */
   readonly readOnly?: readonly string[];
 }
@@ -55,6 +57,10 @@ export interface Nix {
   readonly age: Age;
   readonly suite: string;
   readonly version: string;
+  /** The whole command line that `run` starts, for a program that starts Nix itself. */
+  argv(program: string, args: readonly string[]): readonly string[];
+  /** And its environment. */
+  environment(store: ClientStore, config?: string): NodeJS.ProcessEnv;
   /** Run `nix`, `nix-store`, `nix-build` … to its end, whatever its exit status. */
   run(program: string, args: readonly string[], options?: NixOptions): Promise<Result>;
   /** The same; gives what it printed, and throws with its standard error unless it exits with 0. */
@@ -141,7 +147,11 @@ async function openNix(age: Age): Promise<Nix> {
   const suite = suites[age];
   const root = await debianRoot(suite, ['nix-bin']);
   const shared = freshStore();
-  const argv = (program: string, args: readonly string[], { readOnly = [] }: NixOptions) => [
+  const argv = (program: string, args: readonly string[], options: NixOptions) => [
+    ...(options.under ?? []),
+    ...nixArgv(program, args, options),
+  ];
+  const nixArgv = (program: string, args: readonly string[], { readOnly = [] }: NixOptions) => [
     ...(readOnly.length > 0 ? mountedReadOnly(readOnly) : []),
     ...loaded([root], join(root, 'usr/bin/nix'), program),
     ...args,
@@ -169,6 +179,8 @@ async function openNix(age: Age): Promise<Nix> {
     age,
     suite,
     version,
+    argv: (program, args) => nixArgv(program, args, {}),
+    environment: (store, config = '') => environment(store, store.home, config),
     run,
     check,
     start: (program, args, options = {}) => start(argv(program, args, options), how(options)),
