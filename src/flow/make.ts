@@ -52,7 +52,7 @@ export async function executeMake(
 ): Promise<MadeSummary> {
   const swept = (await storage.sweep?.()) ?? 0;
   await prepareCache(storage, options.storeDir, options.cacheInfo);
-  const publisher = new Publisher(
+  using publisher = new Publisher(
     storage,
     plan.packs.map(pack => pack.info),
     plan.present,

@@ -60,6 +60,8 @@ const batchMs = 30_000;
 /** Small trees go to a thread together: a message for each cost 0.7 s for 2,000, so 0.25 s. */
 const groupPaths = 64;
 const groupBytes = 1 << 20;
+/** How much of a compressed file comes back from its thread in memory, before it goes to a file. */
+const inMemory = 2 << 20;
 /** A thread takes tens of milliseconds to start: no more of them than there is work for. */
 const bytesPerThread = 16 << 20;
 
@@ -80,9 +82,9 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
   const worth = Math.max(groups.length, Math.ceil(narBytesOf(packs) / bytesPerThread));
   const threads = Math.min(into.jobs, worth);
   using spool = openSpool(storage);
-  await using pool = new PackPool(threads, { compression, level, listing }, bytes =>
-    tell(bytes, 0),
-  );
+  // Where the threads can write beside the file's place, they do: they are more than this one.
+  const settings = { compression, level, listing, inMemory: storage.spool ? 0 : inMemory };
+  await using pool = new PackPool(threads, settings, bytes => tell(bytes, 0));
   let batchStart = Date.now();
   const fail = ({ path }: PathInfo, error: GranaryError): void => {
     failed.set(path, error);
@@ -111,8 +113,7 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
       }
       const { packed } = result as { packed: Packed };
       const file = await putNar(storage, info, packed, tasks[at]!.spool, compression);
-      if (packed.bytes) spool.unused(tasks[at]!.spool);
-      else spool.drop(tasks[at]!.spool);
+      spool.done(tasks[at]!.spool);
       try {
         publisher.ready(signed({ ...info, narSize: packed.narSize }, into.keys), file);
       } catch (unwritable) {
@@ -138,7 +139,7 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
   };
 
   try {
-    await each(groups, threads, pack);
+    await each(groups, threads + 1, pack); // one more is at hand when a thread gets idle
   } catch (error) {
     await publisher.publish().catch(() => {}); // what is complete stays; the first error is told
     throw error;

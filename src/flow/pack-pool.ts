@@ -12,19 +12,23 @@ import {
   type WorkerStart,
 } from './pack-protocol.ts';
 
+interface Batch {
+  readonly tasks: readonly PackTask[];
+  readonly done: (results: readonly PackResult[]) => void;
+  readonly fail: (error: Error) => void;
+}
+
 interface Thread {
   readonly worker: Worker;
-  /** Ends the batch that it packs; undefined while it is idle. */
-  batch?: {
-    readonly done: (results: readonly PackResult[]) => void;
-    readonly fail: (error: Error) => void;
-  };
+  /** What it packs; undefined while it is idle. */
+  batch?: Batch;
   /** Blocks of other threads that it has in hand. */
   pieces: number;
 }
 
 export class PackPool implements AsyncDisposable {
   readonly #threads: Thread[];
+  readonly #waiting: Batch[] = [];
   readonly #credits: Int32Array<SharedArrayBuffer>;
   readonly #onProgress: (narBytes: number) => void;
   #dead: Error | undefined;
@@ -41,19 +45,31 @@ export class PackPool implements AsyncDisposable {
     );
   }
 
-  /** Packs a batch of trees in an idle thread. No more than `threads` batches at once. */
+  /** Packs a batch of trees in a thread, as soon as one is idle. */
   pack(tasks: readonly PackTask[]): Promise<readonly PackResult[]> {
-    const thread = leastLoaded(this.#threads.filter(each => !each.batch));
     if (this.#dead) return Promise.reject(this.#dead);
-    if (!thread) throw new Error('More batches at once than packing threads');
-    Atomics.sub(this.#credits, 0, creditsPerThread);
-    return new Promise<readonly PackResult[]>((done, fail) => {
-      thread.batch = { done, fail };
-      send(thread, { type: 'pack', tasks });
-    }).finally(() => {
-      delete thread.batch;
-      Atomics.add(this.#credits, 0, creditsPerThread);
+    return new Promise((done, fail) => {
+      this.#waiting.push({ tasks, done, fail });
+      this.#next();
     });
+  }
+
+  /** Gives what waits longest to an idle thread. */
+  #next(): void {
+    const thread = leastLoaded(this.#threads.filter(each => !each.batch));
+    const batch = thread && this.#waiting.shift();
+    if (!batch) return;
+    thread.batch = batch;
+    Atomics.sub(this.#credits, 0, creditsPerThread);
+    send(thread, { type: 'pack', tasks: batch.tasks });
+  }
+
+  #finish(thread: Thread, results: readonly PackResult[]): void {
+    const { batch } = thread;
+    delete thread.batch;
+    Atomics.add(this.#credits, 0, creditsPerThread);
+    this.#next(); // before these results are looked at: the thread must not wait for that
+    batch?.done(results);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -67,6 +83,7 @@ export class PackPool implements AsyncDisposable {
     const die = (error: Error): void => {
       this.#dead ??= error;
       for (const each of this.#threads) each.batch?.fail(error);
+      for (const batch of this.#waiting.splice(0)) batch.fail(error);
     };
     thread.worker.on('error', error => die(error as Error));
     thread.worker.on('exit', code => die(new Error(`A packing thread ended with ${code}`)));
@@ -74,7 +91,7 @@ export class PackPool implements AsyncDisposable {
   }
 
   #hear(at: number, thread: Thread, message: FromWorker): void {
-    if (message.type === 'packed') thread.batch?.done(message.results);
+    if (message.type === 'packed') this.#finish(thread, message.results);
     else if (message.type === 'progress') this.#onProgress(message.narBytes);
     else if (message.type === 'offer') {
       const helper = leastLoaded(this.#threads.filter(each => !each.batch)) ?? thread;

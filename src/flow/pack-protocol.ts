@@ -13,6 +13,8 @@ export interface PackSettings {
   readonly compression: WritableCompression;
   readonly level: number;
   readonly listing: boolean;
+  /** Bytes of a compressed file that come back in memory; a bigger one lies in its spool file. */
+  readonly inMemory: number;
 }
 
 /** A tree to pack: where it lies (latin-1), and a file name for a result too big for memory. */

@@ -30,8 +30,6 @@ const blockSize = codec.pieceSize ?? 1 << 20;
 const slack = 64 << 10;
 /** Blocks of one path that are away or wait for their turn: bounds what a leader holds. */
 const window = Math.max(2, Math.min(4, (16 << 20) / blockSize));
-/** How much of a compressed file stays in memory before it goes to the spool file. */
-const inMemory = 2 << 20;
 const progressStep = 16 << 20;
 
 const spare: ArrayBuffer[] = [];
@@ -130,7 +128,7 @@ async function pack(task: PackTask): Promise<Packed> {
   return { ...file.end(nar, narSize, listing), toldBytes: told };
 }
 
-/** The compressed file as it grows: in memory while it is small, else in its spool file. */
+/** The compressed file as it grows: in memory while it may be, else in its spool file. */
 class PackedFile implements Disposable {
   readonly #spool: string;
   readonly #sum = settings.compression === 'none' ? undefined : createHash('sha256');
@@ -145,7 +143,7 @@ class PackedFile implements Disposable {
   add(bytes: Uint8Array): void {
     this.#sum?.update(bytes);
     this.#size += bytes.length;
-    if (this.#fd === undefined && this.#size <= inMemory) {
+    if (this.#fd === undefined && this.#size <= settings.inMemory) {
       this.#held.push(Uint8Array.from(bytes)); // a copy: the buffer goes back to be filled again
       return;
     }

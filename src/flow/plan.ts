@@ -44,7 +44,8 @@ export async function planMake(
   storage: Storage,
   { storeDir, listings }: { readonly storeDir: StoreDir; readonly listings: boolean },
 ): Promise<MakePlan> {
-  await inspectTarget(storage, storeDir);
+  const target = await inspectTarget(storage, storeDir);
+  const isEmpty = target === undefined && (await storage.top?.())?.length === 0;
   const seen = new Set<StorePath>();
   const present = new Set<StorePath>();
   const packs: Pack[] = [];
@@ -54,7 +55,7 @@ export async function planMake(
       if (seen.has(info.path)) continue;
       seen.add(info.path);
       needsSignatures ||= info.ca === undefined && info.signatures.length === 0;
-      const lack = await lackOf(info, storage, listings);
+      const lack = isEmpty ? nothing : await lackOf(info, storage, listings);
       if (lack === undefined) present.add(info.path);
       else packs.push({ info, store, ...(lack === nothing ? {} : { again: lack }) });
     }

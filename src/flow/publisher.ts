@@ -1,8 +1,11 @@
 /** Decides when a packed path may become visible: after its NAR is safe and its references are. */
+import { writeFileSync } from 'node:fs';
 import { narInfoEntry } from '../cache/cache.ts';
+import { explained } from '../errors.ts';
 import type { PackedNar } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import type { StorePath } from '../format/store-path.ts';
+import { openSpool, type Spool, spooled } from '../storage/spool.ts';
 import type { Entry, Storage } from '../storage/storage.ts';
 
 interface Ready {
@@ -11,8 +14,9 @@ interface Ready {
   readonly entry: Entry;
 }
 
-export class Publisher {
+export class Publisher implements Disposable {
   readonly #storage: Storage;
+  readonly #spool: Spool | undefined;
   /** What may be published, references before referrers. */
   readonly #order: readonly PathInfo[];
   readonly #visible: Set<StorePath>;
@@ -27,6 +31,7 @@ export class Publisher {
 
   constructor(storage: Storage, order: readonly PathInfo[], present: ReadonlySet<StorePath>) {
     this.#storage = storage;
+    this.#spool = storage.spool && openSpool(storage);
     this.#order = order;
     this.#visible = new Set(present);
   }
@@ -37,7 +42,8 @@ export class Publisher {
    * @throws GranaryError `malformed` when no narinfo can say what is known of the path
    */
   ready(info: PathInfo, file: PackedNar): void {
-    this.#ready.set(info.path, { info, file, entry: narInfoEntry(info, file) });
+    const entry = this.#staged(narInfoEntry(info, file));
+    this.#ready.set(info.path, { info, file, entry });
     this.freshBytes += file.fileSize ?? 0;
   }
 
@@ -72,13 +78,32 @@ export class Publisher {
       entries.push(found.entry);
     }
     await this.#storage.publish(entries);
-    for (const { info, file } of batch) {
+    for (const { info, file, entry } of batch) {
       this.#ready.delete(info.path);
+      if (entry.body.spool !== undefined) this.#spool!.done(entry.body.spool);
       this.#visible.add(info.path);
       this.published += 1;
       this.narBytes += info.narSize;
       this.fileBytes += file.fileSize ?? 0;
     }
+  }
+
+  /**
+   * Writes it now under a temporary name, where that can be: while threads pack, this one is idle (2,000
+   * narinfos at the end cost 0.6 s of 1.5 s).
+   */
+  #staged(entry: Entry): Entry {
+    if (!this.#spool) return entry;
+    const name = this.#spool.name(entry.key);
+    const [bytes] = entry.body.open() as readonly Uint8Array[];
+    explained(`write "${entry.key}" in ${this.#storage.url}`, () =>
+      writeFileSync(name, bytes!, { flag: 'wx' }),
+    );
+    return { ...entry, body: spooled(name, entry.body.size) };
+  }
+
+  [Symbol.dispose](): void {
+    this.#spool?.[Symbol.dispose]();
   }
 
   #missing(info: PathInfo, ...visible: readonly ReadonlySet<StorePath>[]): StorePath | undefined {

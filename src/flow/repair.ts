@@ -98,7 +98,7 @@ async function heal(
 ): Promise<readonly StorePath[]> {
   const first = new Map([...plan.heal].map(([path, offers]) => [path, offers[0]!.info]));
   const present = new Set([...plan.infos.keys()].filter(path => !plan.heal.has(path)));
-  const publisher = new Publisher(
+  using publisher = new Publisher(
     storage,
     topological(first, () => {}),
     present,

@@ -9,8 +9,8 @@ export interface Spool extends Disposable {
   name(near: string): string;
   /** Removes what may lie under that name. */
   drop(name: string): void;
-  /** Forgets a name under which nothing was made. */
-  unused(name: string): void;
+  /** Forgets a name whose file was put. */
+  done(name: string): void;
 }
 
 /** Removes, when disposed, the files that no put has moved away. */
@@ -32,8 +32,9 @@ export function openSpool(storage: Storage): Spool {
       names.delete(name);
       rmSync(name, { force: true });
     },
-    unused(name) {
+    done(name) {
       names.delete(name);
+      if (apart) rmSync(name, { force: true }); // put has copied it
     },
     [Symbol.dispose]() {
       process.off('exit', clean);
