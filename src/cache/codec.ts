@@ -55,6 +55,7 @@ export const codecs: Readonly<Record<WritableCompression, Codec>> = {
     compressPiece: (bytes, level) =>
       zstdCompressSync(bytes, {
         chunkSize: zstdBound(bytes.length),
+        pledgedSrcSize: bytes.length,
         params: { [constants.ZSTD_c_compressionLevel]: level },
       }),
     decompress: (bytes, limit) => limited(readZstd(bytes), limit),

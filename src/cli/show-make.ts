@@ -6,7 +6,7 @@ import type { MakePlan } from '../flow/plan.ts';
 import type { SecretKey } from '../format/key.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Face } from './face.ts';
-import { bytesText, counted, secondsText } from './units.ts';
+import { bytesText, counted, countText, secondsText } from './units.ts';
 
 const planEvent = (plan: MakePlan) => ({
   type: 'plan' as const,
@@ -79,7 +79,7 @@ export function showSummary(plan: MakePlan, made: MadeSummary, ending: Ending): 
   const { added, narBytes, fileBytes, swept } = made;
   const paths = added + plan.present.size;
   const size = `${bytesText(narBytes)} of NARs in ${bytesText(fileBytes)} of files`;
-  const what = added === 0 ? 'nothing new' : `${added.toLocaleString('en')} new; ${size}`;
+  const what = added === 0 ? 'nothing new' : `${countText(added)} new; ${size}`;
   const lines = [`${storage.url}: ${counted(paths, 'path')}, ${what}; ${secondsText(ms)}`];
   if (swept > 0) lines.push(`Removed ${counted(swept, 'temporary file')} of interrupted runs.`);
   if (made.failed.size > 0)

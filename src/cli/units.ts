@@ -20,6 +20,9 @@ export function secondsText(ms: number): string {
   return `${parts[0]! > 0 ? `${parts[0]} h ` : ''}${parts[1]} min ${parts[2]} s`;
 }
 
+/** `1,234`: toLocaleString takes 15 ms to find out the same. */
+export const countText = (count: number): string => String(count).replace(/\B(?=(\d{3})+$)/g, ',');
+
 /** `1 path`, `2 paths`. */
 export const counted = (count: number, noun: string): string =>
-  `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
+  `${countText(count)} ${noun}${count === 1 ? '' : 's'}`;

@@ -58,7 +58,7 @@ export interface DirectoryOptions {
 export function directoryStorage(root: string, { flush = true }: DirectoryOptions = {}): Storage {
   const unflushed = new Set<string>();
   const known = new Set<string>();
-  const fileOf = (key: string): string => join(root, checkKey(key));
+  const fileOf = (key: string): string => `${root}/${checkKey(key)}`; // join costs 5 µs
 
   const makeParent = (file: string): void => {
     const parent = dirname(file);
