@@ -1,6 +1,6 @@
 /** A Nix store on this machine: infos from Nix's database, content from the file system. */
 import { join } from 'node:path';
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { latin1 } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { parseContentAddress } from '../format/content-address.ts';
@@ -62,25 +62,22 @@ function closureIn(
   roots: readonly StorePath[],
   storeDir: StoreDir,
 ): Map<StorePath, PathInfo> {
-  const wanted = JSON.stringify(roots);
   const rows = sql
-    .prepare(`${reachable} SELECT ${columns} FROM closure JOIN ValidPaths USING (id)`)
-    .all(wanted) as unknown as Row[];
+    .prepare(
+      `${reachable} SELECT ${columns}, (SELECT group_concat(reference) FROM Refs WHERE referrer = id) AS refs
+        FROM closure JOIN ValidPaths USING (id)`,
+    )
+    .all(JSON.stringify(roots)) as unknown as (Row & { readonly refs: string | null })[];
   const paths = new Map(rows.map(row => [row.id, parseStorePath(row.path, storeDir)]));
-  const references = new Map<number, StorePath[]>(rows.map(row => [row.id, []]));
-  const edges: StatementSync = sql.prepare(
-    `${reachable} SELECT referrer, reference FROM closure JOIN Refs ON referrer = closure.id`,
-  );
-  for (const edge of edges.iterate(wanted)) {
-    const { referrer, reference } = edge as unknown as { referrer: number; reference: number };
-    const path = paths.get(reference);
-    if (!path) throw dangling(paths.get(referrer)!);
-    references.get(referrer)!.push(path);
-  }
   return new Map(
     rows.map(row => {
       const path = paths.get(row.id)!;
-      return [path, infoFrom(row, path, references.get(row.id)!.sort(), storeDir)];
+      const references = (row.refs?.split(',') ?? []).map(id => {
+        const reference = paths.get(Number(id));
+        if (!reference) throw dangling(path);
+        return reference;
+      });
+      return [path, infoFrom(row, path, references.sort(), storeDir)];
     }),
   );
 }
@@ -146,9 +143,8 @@ function parsedRow(
     references,
     ...(row.deriver ? { deriver: parseStorePath(row.deriver, storeDir) } : {}),
     ...(row.ca ? { ca: parseContentAddress(row.ca) } : {}),
-    signatures: latin1(Buffer.from(row.sigs ?? ''))
-      .split(' ')
-      .filter(Boolean)
-      .map(parseSignature),
+    signatures: row.sigs
+      ? latin1(Buffer.from(row.sigs)).split(' ').filter(Boolean).map(parseSignature)
+      : [],
   };
 }
