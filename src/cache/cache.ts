@@ -56,13 +56,8 @@ export async function inspectTarget(
   storage: Storage,
   storeDir: StoreDir,
 ): Promise<CacheInfo | undefined> {
-  const text = await readText(storage, cacheInfoKey);
-  if (text !== undefined) {
-    const info = parseCacheInfo(text);
-    if (info.storeDir !== undefined && info.storeDir !== storeDir)
-      throw otherStore(storage, storeDir, info.storeDir);
-    return info;
-  }
+  const info = await readCacheInfo(storage, storeDir);
+  if (info) return info;
   const names = (await storage.top?.()) ?? [];
   const narInfo = names.find(name => /^[^/]+\.narinfo$/.test(name));
   if (narInfo !== undefined) {
@@ -72,13 +67,27 @@ export async function inspectTarget(
   }
   const stranger = names.find(name => !folders.includes(name) && !isTemporaryKey(name));
   if (stranger === undefined) return undefined;
+  const late = await readCacheInfo(storage, storeDir); // another writer may have come meanwhile
+  if (late) return late;
   throw new GranaryError(
     'usage',
     `Cannot make a cache in ${storage.url}: it holds other things (such as "${stranger}") and no cache; name a new or empty folder`,
   );
 }
 
-/** Writes `nix-cache-info` and the folders with their placeholders, where they are not yet right. */
+/** What `nix-cache-info` says, if it is there; it has to be that of a cache for `storeDir`. */
+async function readCacheInfo(storage: Storage, storeDir: StoreDir): Promise<CacheInfo | undefined> {
+  const text = await readText(storage, cacheInfoKey);
+  if (text === undefined) return undefined;
+  const info = parseCacheInfo(text);
+  if (info.storeDir === undefined || info.storeDir === storeDir) return info;
+  throw otherStore(storage, storeDir, info.storeDir);
+}
+
+/**
+ * Writes `nix-cache-info` and the folders with their placeholders, where they are not yet right. They are
+ * published, not put: half a `nix-cache-info` would be that of another cache.
+ */
 export async function prepareCache(
   storage: Storage,
   storeDir: StoreDir,
@@ -86,15 +95,19 @@ export async function prepareCache(
 ): Promise<void> {
   const old = await readText(storage, cacheInfoKey);
   const text = withCacheInfo(old, { storeDir, ...changes });
-  if (text !== old) await storage.put(cacheInfoKey, bodyOf(text)); // first: it says whose folder this is
-  for (const folder of folders) await keepFolder(storage, folder);
+  const entries = text === old ? [] : [cacheInfoEntry(text)]; // first: it says whose folder this is
+  for (const entry of folders.map(folderEntry))
+    if (!(await storage.head(entry.key))) entries.push(entry);
+  if (entries.length > 0) await storage.publish(entries);
 }
 
-/** Puts the placeholder into a folder, where it is not yet there. */
-export async function keepFolder(storage: Storage, folder: string): Promise<void> {
-  const key = `${folder}/KEEP`;
-  if (!(await storage.head(key))) await storage.put(key, bodyOf(placeholder));
-}
+export const cacheInfoEntry = (text: string): Entry => ({ key: cacheInfoKey, body: bodyOf(text) });
+
+/** The placeholder that keeps a folder. */
+export const folderEntry = (folder: string): Entry => ({
+  key: `${folder}/KEEP`,
+  body: bodyOf(placeholder),
+});
 
 /**
  * The narinfo of a path, if the cache has one under its key.
@@ -114,6 +127,11 @@ export async function readNarInfo(
 export const narInfoEntry = (info: PathInfo, file: PackedNar): Entry => ({
   key: narInfoKey(info.path),
   body: bodyOf(printNarInfo(info, file)),
+});
+
+export const listingEntry = (path: StorePath, listing: string): Entry => ({
+  key: listingKey(path),
+  body: bodyOf(listing),
 });
 
 /** A small file of the cache, as latin-1; undefined when it is not there. */

@@ -2,7 +2,7 @@
  * Packs paths of a store into a cache: largest first, several at once. A NAR is put as soon as it is
  * packed and proven against the store's own record; its narinfo is left to the publisher.
  */
-import { listingKey, narKey } from '../cache/cache.ts';
+import { narKey } from '../cache/cache.ts';
 import { codecFor, type WritableCompression } from '../cache/codec.ts';
 import { type ErrorCode, GranaryError } from '../errors.ts';
 import { type SecretKey, signWith } from '../format/key.ts';
@@ -112,12 +112,14 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
         continue;
       }
       const { packed } = result as { packed: Packed };
-      const file = await putNar(storage, info, packed, tasks[at]!.spool, compression);
+      const file = await putNar(storage, packed, tasks[at]!.spool, compression);
       spool.done(tasks[at]!.spool);
       try {
-        publisher.ready(signed({ ...info, narSize: packed.narSize }, into.keys), file);
+        const whole = signed({ ...info, narSize: packed.narSize }, into.keys);
+        publisher.ready(whole, file, packed.listing);
       } catch (unwritable) {
-        if (!(unwritable instanceof GranaryError)) throw unwritable;
+        if (!(unwritable instanceof GranaryError && unwritable.code === 'malformed'))
+          throw unwritable;
         fail(info, unwritable);
         continue;
       }
@@ -172,15 +174,13 @@ function* grouped(packs: readonly Pack[]): Generator<readonly Pack[]> {
 
 async function putNar(
   storage: Storage,
-  info: PathInfo,
   packed: Packed,
   spool: string,
   compression: WritableCompression,
 ): Promise<PackedNar> {
-  const { fileHash, fileSize, bytes, listing } = packed;
+  const { fileHash, fileSize, bytes } = packed;
   const url = narKey(fileHash, compression);
   await storage.put(url, bytes ? bodyOf(bytes) : spooled(spool, fileSize));
-  if (listing !== undefined) await storage.put(listingKey(info.path), bodyOf(listing));
   return { url, compression, fileHash, fileSize };
 }
 

@@ -1,7 +1,9 @@
 /** What `make` is going to do: a value, decided before anything is written. */
 import { inspectTarget, listingKey, readNarInfo } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
+import type { NarInfo } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
+import { fingerprint } from '../format/signature.ts';
 import { type StoreDir, type StorePath, storeDirOf } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Store } from '../store/store.ts';
@@ -55,9 +57,13 @@ export async function planMake(
       if (seen.has(info.path)) continue;
       seen.add(info.path);
       needsSignatures ||= info.ca === undefined && info.signatures.length === 0;
-      const lack = isEmpty ? nothing : await lackOf(info, storage, listings);
+      const found = isEmpty ? undefined : await foundIn(storage, info.path);
+      const lack = await lackOf(info, found, storage, listings);
       if (lack === undefined) present.add(info.path);
-      else packs.push({ info, store, ...(lack === nothing ? {} : { again: lack }) });
+      else {
+        const again = found === undefined ? {} : { again: lack };
+        packs.push({ info: withSignaturesOf(found, info), store, ...again });
+      }
     }
   const freeBytes = await storage.free?.();
   return {
@@ -70,16 +76,18 @@ export async function planMake(
   };
 }
 
-const nothing = 'it is not there';
+/** The narinfo that the cache has of a path, or why it cannot be read. */
+const foundIn = (storage: Storage, path: StorePath): Promise<NarInfo | string | undefined> =>
+  readNarInfo(storage, path, storeDirOf(path)).catch(asReason);
 
 /** Why the cache does not have this path as the store does; undefined when it has. */
 async function lackOf(
   info: PathInfo,
+  found: NarInfo | string | undefined,
   storage: Storage,
   listings: boolean,
 ): Promise<string | undefined> {
-  const found = await readNarInfo(storage, info.path, storeDirOf(info.path)).catch(asReason);
-  if (found === undefined) return nothing;
+  if (found === undefined) return 'it is not there';
   if (typeof found === 'string') return found;
   if (found.path !== info.path) return `its narinfo is that of ${found.path}`;
   if (found.narHash !== info.narHash)
@@ -92,6 +100,12 @@ async function lackOf(
     return `its NAR file ${found.file.url} has ${file.size} bytes instead of ${found.file.fileSize}`;
   if (listings && !(await storage.head(listingKey(info.path)))) return 'its listing is missing';
   return undefined;
+}
+
+/** A path that is packed again keeps the signatures that the cache has of it, where they are of the same. */
+function withSignaturesOf(found: NarInfo | string | undefined, info: PathInfo): PathInfo {
+  if (typeof found !== 'object' || fingerprint(found) !== fingerprint(info)) return info;
+  return { ...info, signatures: [...info.signatures, ...found.signatures] };
 }
 
 /** Damage in the cache is a reason to pack anew; anything else is an error. */

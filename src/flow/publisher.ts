@@ -1,6 +1,6 @@
 /** Decides when a packed path may become visible: after its NAR is safe and its references are. */
 import { writeFileSync } from 'node:fs';
-import { narInfoEntry } from '../cache/cache.ts';
+import { listingEntry, narInfoEntry } from '../cache/cache.ts';
 import { explained } from '../errors.ts';
 import type { PackedNar } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
@@ -11,7 +11,7 @@ import type { Entry, Storage } from '../storage/storage.ts';
 interface Ready {
   readonly info: PathInfo;
   readonly file: PackedNar;
-  readonly entry: Entry;
+  readonly entries: readonly Entry[];
 }
 
 export class Publisher implements Disposable {
@@ -37,13 +37,15 @@ export class Publisher implements Disposable {
   }
 
   /**
-   * Takes note that the path's NAR file is in the storage, complete.
+   * Takes note that the path's NAR file is in the storage, complete. A listing becomes visible as the
+   * narinfo does, safe and just before it: where the narinfo is there already, half a listing is damage.
    *
    * @throws GranaryError `malformed` when no narinfo can say what is known of the path
    */
-  ready(info: PathInfo, file: PackedNar): void {
-    const entry = this.#staged(narInfoEntry(info, file));
-    this.#ready.set(info.path, { info, file, entry });
+  ready(info: PathInfo, file: PackedNar, listing?: string): void {
+    const listed = listing === undefined ? [] : [listingEntry(info.path, listing)];
+    const entries = [...listed, narInfoEntry(info, file)].map(entry => this.#staged(entry));
+    this.#ready.set(info.path, { info, file, entries });
     this.freshBytes += file.fileSize ?? 0;
   }
 
@@ -75,12 +77,12 @@ export class Publisher implements Disposable {
       if (!found || this.#missing(found.info, this.#visible, visible)) continue;
       visible.add(path);
       batch.push(found);
-      entries.push(found.entry);
+      entries.push(...found.entries);
     }
     await this.#storage.publish(entries);
-    for (const { info, file, entry } of batch) {
+    for (const { info, file, entries } of batch) {
       this.#ready.delete(info.path);
-      if (entry.body.spool !== undefined) this.#spool!.done(entry.body.spool);
+      for (const { body } of entries) if (body.spool !== undefined) this.#spool!.done(body.spool);
       this.#visible.add(info.path);
       this.published += 1;
       this.narBytes += info.narSize;

@@ -26,6 +26,8 @@ export interface RepairPlan {
   readonly heal: ReadonlyMap<StorePath, readonly Offer[]>;
   /** Hash parts of what is broken or missing and nobody has. */
   readonly lost: readonly string[];
+  /** Hash parts of what could not be read, and so may be whole. */
+  readonly unread: ReadonlySet<string>;
   /** Why a source that has a path is of no use for it. */
   readonly refused: readonly GranaryError[];
   /** Listings that the paths to heal have, by key. */
@@ -108,6 +110,9 @@ export async function planRepair(
     infos,
     heal,
     lost,
+    unread: new Set(
+      findings.filter(({ id }) => id === 'unreadable').flatMap(found => hashOf(found) ?? []),
+    ),
     refused,
     listings: new Set([...heal.keys()].map(listingKey).filter(isListing)),
     frame: {

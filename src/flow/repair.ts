@@ -7,13 +7,13 @@
  * references before referrers. What nobody can heal stays as it is, unless it is to be dropped: then with
  * all that refers to it, referrers first, so that clients ask their next cache instead of failing.
  */
-import { cacheInfoKey, folders, keepFolder, listingKey } from '../cache/cache.ts';
+import { cacheInfoEntry, folderEntry, folders, listingKey } from '../cache/cache.ts';
 import { codecs, type WritableCompression } from '../cache/codec.ts';
 import { GranaryError } from '../errors.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import { fingerprint, type Signature } from '../format/signature.ts';
 import { hashPart, type StorePath } from '../format/store-path.ts';
-import { bodyOf, type Storage } from '../storage/storage.ts';
+import type { Storage } from '../storage/storage.ts';
 import { topological } from './closure.ts';
 import { packAll } from './pack-all.ts';
 import type { Pack } from './plan.ts';
@@ -33,7 +33,7 @@ export interface RepairSummary {
   readonly healed: readonly StorePath[];
   /** Keys that were removed, in this order. */
   readonly removed: readonly string[];
-  /** Hash parts of what is still broken. */
+  /** Hash parts of what is still broken; where that was to be dropped, of what could not be read or had. */
   readonly lost: readonly string[];
   /** What was to be healed and could not be, and why. */
   readonly failed: ReadonlyMap<StorePath, GranaryError>;
@@ -58,10 +58,19 @@ export async function executeRepair(
   for (const key of await stillHusks(plan, storage)) await remover.remove(key);
   const unhealed = [...plan.heal.keys()].filter(path => !healed.has(path));
   const lost = [...plan.lost, ...unhealed.map(hashPart)];
-  if (options.drop) for (const key of dropOrder(plan, healed, lost)) await remover.remove(key);
   const { removed } = remover;
-  return { healed: [...healed], removed, lost: options.drop ? [] : lost, failed };
+  if (!options.drop) return { healed: [...healed], removed, lost, failed };
+  const unsure = new Set([...plan.unread, ...unavailable(failed)]); // a disk that hiccups proves nothing
+  const proven = lost.filter(hash => !unsure.has(hash));
+  for (const key of dropOrder(plan, healed, proven)) await remover.remove(key);
+  const gone = new Set(removed);
+  const left = lost.filter(hash => !gone.has(`${hash}.narinfo`));
+  return { healed: [...healed], removed, lost: left, failed };
 }
+
+/** Hash parts of what could not be had just now. */
+const unavailable = (failed: RepairSummary['failed']): readonly string[] =>
+  [...failed].filter(([, { code }]) => code === 'unavailable').map(([path]) => hashPart(path));
 
 /** Deletes, and keeps the keys of what it deleted. */
 function removerOf(storage: Storage, isNeeded: boolean) {
@@ -76,8 +85,8 @@ function removerOf(storage: Storage, isNeeded: boolean) {
 }
 
 async function mendFrame({ frame }: RepairPlan, storage: Storage): Promise<void> {
-  if (frame.cacheInfo !== undefined) await storage.put(cacheInfoKey, bodyOf(frame.cacheInfo));
-  for (const folder of frame.folders) await keepFolder(storage, folder);
+  const cacheInfo = frame.cacheInfo === undefined ? [] : [cacheInfoEntry(frame.cacheInfo)];
+  await storage.publish([...cacheInfo, ...frame.folders.map(folderEntry)]);
 }
 
 /** What of the plan's husks nothing was put over. */

@@ -1,14 +1,14 @@
 /** Takes paths out of another cache as they are: the compressed file moves, after it was proven. */
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { listingKey, narKey } from '../cache/cache.ts';
+import { narKey } from '../cache/cache.ts';
 import { codecs, type WritableCompression } from '../cache/codec.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
-import { GranaryError, systemError } from '../errors.ts';
+import { type ErrorCode, GranaryError, systemError } from '../errors.ts';
 import type { NarInfo } from '../format/narinfo.ts';
 import type { Signature } from '../format/signature.ts';
 import type { StorePath } from '../format/store-path.ts';
 import { openSpool, spooled } from '../storage/spool.ts';
-import { bodyOf, type Storage } from '../storage/storage.ts';
+import type { Storage } from '../storage/storage.ts';
 import { each } from './each.ts';
 import type { Publisher } from './publisher.ts';
 import { claimOf, narFindings } from './verify-nar.ts';
@@ -39,10 +39,9 @@ export async function takeAll(takes: readonly Take[], into: Target): Promise<voi
       const facts = await spoolChecked(source, info, name, listing);
       const key = narKey(facts.fileHash, compression as WritableCompression);
       await storage.put(key, spooled(name, facts.fileSize));
-      if (facts.listing !== undefined)
-        await storage.put(listingKey(info.path), bodyOf(facts.listing));
       const { fileHash, fileSize } = facts;
-      publisher.ready({ ...info, signatures }, { url: key, compression, fileHash, fileSize });
+      const file = { url: key, compression, fileHash, fileSize };
+      publisher.ready({ ...info, signatures }, file, facts.listing);
     } catch (error) {
       if (!(error instanceof GranaryError)) throw writeError(storage.url, error);
       if (error.facts.errno !== undefined) throw error;
@@ -61,17 +60,26 @@ async function spoolChecked(
   listing: boolean,
 ): Promise<NarFacts> {
   const { url, compression } = info.file;
-  const refuse = (why: string): GranaryError =>
-    new GranaryError('corrupt', `Cannot take ${info.path} from ${source.url}: ${why}`, {
-      key: url,
-    });
+  const refuse = (why: string, code: ErrorCode = 'corrupt'): GranaryError =>
+    new GranaryError(code, `Cannot take ${info.path} from ${source.url}: ${why}`, { key: url });
   if (!Object.hasOwn(codecs, compression)) throw refuse(`its ${compression} cannot be read`);
-  const found = await source.get(url);
+  const unread = (error: unknown): never => {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw code === undefined ? error : refuse(`${url} cannot be read: ${message}`, 'unavailable');
+  };
+  const found = await source.get(url).catch(unread);
   if (!found) throw refuse(`${url} is not there`);
+  async function* read(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* found!.bytes;
+    } catch (error) {
+      unread(error); // not told as a disk that cannot be written: another source may do
+    }
+  }
   const fd = openSync(spool, 'wx');
   try {
     async function* written(): AsyncGenerator<Uint8Array> {
-      for await (const chunk of found!.bytes) {
+      for await (const chunk of read()) {
         for (let at = 0; at < chunk.length; ) at += writeSync(fd, chunk, at);
         yield chunk;
       }

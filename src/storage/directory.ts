@@ -6,6 +6,8 @@
  * with one flush of the file system); `publish` writes its entries under temporary names, flushes
  * once, and only then renames them, in order. So a power cut can leave no published file without
  * its bytes, nor without the bytes of anything that was put before it.
+ * That it keeps no later entry of a batch without the earlier rests on a journal that keeps renames in
+ * order, as those of ext4, XFS and Btrfs do.
  *
  * Small files go by synchronous calls, which cost a tenth of a trip through the thread pool.
  */
@@ -146,14 +148,20 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
       if (entries.length === 0 && unflushed.size === 0) return;
       await explained(`write to ${root}`, async () => {
         const staged: { temporary: string; file: string }[] = [];
+        const clean = (): void => {
+          for (const { temporary } of staged) rmSync(temporary, { force: true });
+        };
+        process.once('exit', clean); // an interrupt, too, takes them along
         try {
           for (const { key, body } of entries)
             staged.push({ temporary: await stage(fileOf(key), body), file: fileOf(key) });
           if (flush) await flushAll([...unflushed, ...staged.map(entry => entry.temporary)]);
           for (const { temporary, file } of staged) settle(temporary, file);
         } catch (error) {
-          for (const { temporary } of staged) rmSync(temporary, { force: true });
+          clean();
           throw error;
+        } finally {
+          process.off('exit', clean);
         }
         if (flush && staged.length > 0) await flushAll(staged.map(entry => entry.file));
       });

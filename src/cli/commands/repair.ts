@@ -64,7 +64,8 @@ async function run(args: Arguments, face: Face): Promise<number> {
   }
   const repaired = await executeRepair(plan, storage, options);
   face.done();
-  return showSummary(plan, repaired, storage, Date.now() - start, face);
+  const told = { ms: Date.now() - start, drop: options.drop };
+  return showSummary(plan, repaired, storage, told, face);
 }
 
 /** A folder is a cache; what Nix calls a store is a store. */
@@ -112,7 +113,7 @@ function showSummary(
   { others }: RepairPlan,
   { healed, removed, lost, failed }: RepairSummary,
   storage: Storage,
-  ms: number,
+  { ms, drop }: { readonly ms: number; readonly drop: boolean },
   face: Face,
 ): number {
   for (const { code, message, facts } of failed.values())
@@ -122,12 +123,14 @@ function showSummary(
   const damaged = lost.length + left.length;
   const code = gravest([...failed.values()].map(error => error.code)) ?? 'corrupt';
   const exit = damaged > 0 ? errorTable[code].exit : 0;
-  const hint = lost.length > 0 ? '; add another --from, or remove them with --drop' : '';
+  const hint = drop
+    ? '; what could not be read is not dropped: try again, or remove it yourself'
+    : '; add another --from, or remove them with --drop';
   const counts = { healed, removed, lost, others: left.map(({ key }) => key) };
   face.show(
     { type: 'summary', ok: exit === 0, exit, cache: storage.url, ...counts },
     `${storage.url}: ${counted(healed.length, 'path')} healed, ${counted(removed.length, 'file')} removed, ` +
-      `${damaged} still damaged${hint}; ${secondsText(ms)}`,
+      `${damaged} still damaged${lost.length > 0 ? hint : ''}; ${secondsText(ms)}`,
   );
   return exit;
 }
