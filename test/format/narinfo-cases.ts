@@ -1,6 +1,6 @@
 /**
  * Narinfo texts, good and bad, and what is to become of each: test/format/narinfo.test.ts asks our
- * parser, test/clients/narinfo.test.ts asks Nix.
+ * parser, test/clients/differential.ts asks Nix.
  */
 import { parseHash, sha256 } from '../../src/format/hash.ts';
 import { type NarInfo, type PackedNar, parseNarInfo } from '../../src/format/narinfo.ts';

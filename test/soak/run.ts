@@ -1,12 +1,14 @@
 /**
- * What takes too long for every test run: `npm run soak -- NAME [--seed N] [--count N]`. The tests run
- * a small sample of each.
+ * What takes too long for every test run: `npm run soak -- NAME [--seed N] [--count N] [--pairs N]`. The
+ * tests run a small sample of each.
  */
 import { parseArgs } from 'node:util';
 
 export interface SoakOptions {
   readonly seed: number;
   readonly count: number;
+  /** How often what is measured runs, where a soak measures. */
+  readonly pairs?: number;
   readonly print: (line: string) => void;
 }
 
@@ -14,13 +16,18 @@ export interface SoakOptions {
 export type Soak = (options: SoakOptions) => Promise<void>;
 
 const soaks: Readonly<Record<string, { readonly count: number; load: () => Promise<Soak> }>> = {
+  differential: {
+    count: 8100,
+    load: async () => (await import('../clients/differential.ts')).differential,
+  },
   kills: { count: 100, load: async () => (await import('./kills.ts')).kills },
+  many: { count: 100_000, load: async () => (await import('./many.ts')).many },
   memory: { count: 2048, load: async () => (await import('./memory.ts')).memory },
 };
 
 if (import.meta.main) {
   const { values, positionals } = parseArgs({
-    options: { seed: { type: 'string' }, count: { type: 'string' } },
+    options: { seed: { type: 'string' }, count: { type: 'string' }, pairs: { type: 'string' } },
     allowPositionals: true,
   });
   const soak = soaks[positionals[0] ?? ''];
@@ -30,6 +37,7 @@ if (import.meta.main) {
     await run({
       seed: Number(values.seed ?? 1),
       count: Number(values.count ?? soak.count),
+      ...(values.pairs === undefined ? {} : { pairs: Number(values.pairs) }),
       print: line => console.log(line),
     });
     console.log(`soak ${positionals[0]}: passed in ${((Date.now() - start) / 1000).toFixed(0)} s`);
