@@ -14,6 +14,11 @@ export async function collect(bytes: Bytes, limit: number): Promise<Buffer | und
   return chunks.length === 1 ? Buffer.from(chunks[0]!) : Buffer.concat(chunks, size);
 }
 
+/** Gives back the memory of bytes that nobody needs any more, but for small ones: they share Node's pool. */
+export function release({ buffer }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength > Buffer.poolSize) buffer.transfer(0);
+}
+
 /** One byte a char, so that `<` is byte order and nothing is lost: how this code holds names. */
 export const latin1 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');

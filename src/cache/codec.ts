@@ -35,6 +35,7 @@ export interface Codec {
     | undefined;
   /** How many bytes of a NAR make a piece, the last one excepted. An empty NAR is one empty piece. */
   readonly pieceSize: number | undefined;
+  /** What it gives is in a buffer of its own, unless it is small. */
   compressPiece?(bytes: Uint8Array, level: number): Uint8Array | Promise<Uint8Array>;
   compressStream?(bytes: Bytes, level: number): AsyncIterable<Uint8Array>;
   /** Throws `malformed` for what is not this, and `corrupt` after `limit` bytes if more would come out. */

@@ -1,6 +1,5 @@
 /** The packing threads, seen from the main thread: hands out trees, passes blocks between threads. */
 import { extname } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import {
   creditsPerThread,
@@ -35,7 +34,6 @@ export class PackPool implements AsyncDisposable {
 
   /** `onProgress` hears of NAR bytes read in big trees, before the tree is done. */
   constructor(threads: number, settings: PackSettings, onProgress: (narBytes: number) => void) {
-    setFlagsFromString('--expose-gc'); // for the threads: see pack-worker.ts
     const credits = new SharedArrayBuffer(4);
     this.#credits = new Int32Array(credits);
     this.#credits[0] = threads * creditsPerThread;
