@@ -29,8 +29,15 @@ export async function granary(args: readonly string[]): Promise<Ran> {
   return ended(startGranary(args));
 }
 
-export const startGranary = (args: readonly string[], node: readonly string[] = []): ChildProcess =>
-  spawn(process.execPath, [...node, program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+export const startGranary = (
+  args: readonly string[],
+  node: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): ChildProcess =>
+  spawn(process.execPath, [...node, program, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  });
 
 export async function ended(child: ChildProcess): Promise<Ran> {
   const output = { stdout: '', stderr: '' };

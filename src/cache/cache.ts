@@ -95,9 +95,10 @@ export async function prepareCache(
 ): Promise<void> {
   const old = await readText(storage, cacheInfoKey);
   const text = withCacheInfo(old, { storeDir, ...changes });
-  const entries = text === old ? [] : [cacheInfoEntry(text)]; // first: it says whose folder this is
+  const entries: Entry[] = [];
   for (const entry of folders.map(folderEntry))
     if (!(await storage.head(entry.key))) entries.push(entry);
+  if (text !== old) entries.push(cacheInfoEntry(text)); // last: with it, this is a cache, and has to be whole
   if (entries.length > 0) await storage.publish(entries);
 }
 

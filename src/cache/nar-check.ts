@@ -2,7 +2,7 @@
  * What a compressed NAR really is, found in one pass that believes nothing: no more than a limit is
  * decompressed, and nothing is allocated by a size that is stated.
  */
-import { createHash, type Hash as Sum } from 'node:crypto';
+import { createHash, hash, type Hash as OpenSum } from 'node:crypto';
 import type { Bytes } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { ModuloSum } from '../format/content-address.ts';
@@ -62,7 +62,7 @@ export interface NarFault {
 
 /** Checks one file, to its last byte. Fails only when the bytes cannot be had. */
 export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts> {
-  const file = createHash('sha256');
+  const file = new Sum('sha256');
   const out = new Outcome(claim);
   let fileSize = 0;
   let looksLike: string | undefined;
@@ -100,7 +100,7 @@ const listedBytes = 24;
 
 /** The NAR as it comes out: all its sums, and what it holds. */
 class Outcome {
-  readonly #nar = createHash('sha256');
+  readonly #nar = new Sum('sha256');
   readonly #reader = new NarReader();
   readonly #modulo: ReadonlyMap<string, ModuloSum>;
   readonly #nars: ReadonlyMap<HashAlgorithm, Sum>;
@@ -117,8 +117,8 @@ class Outcome {
     this.#listingRoom = listingLimit;
     this.#members = members.length > 0 ? new MemberFinder(members) : undefined;
     this.#modulo = new Map(selves.map(self => [self, new ModuloSum(self)]));
-    this.#nars = new Map(nars.map(algorithm => [algorithm, createHash(algorithm)]));
-    this.#contents = new Map(contents.map(algorithm => [algorithm, createHash(algorithm)]));
+    this.#nars = new Map(nars.map(algorithm => [algorithm, new Sum(algorithm)]));
+    this.#contents = new Map(contents.map(algorithm => [algorithm, new Sum(algorithm)]));
   }
 
   get narIsDone(): boolean {
@@ -179,6 +179,33 @@ class Outcome {
       if (event.type === 'data' && this.#isSingleFile)
         for (const sum of this.#contents.values()) sum.update(event.bytes);
     }
+  }
+}
+
+/**
+ * A sum of chunks that nobody changes. A single one is summed in one go: OpenSSL's object costs more
+ * than a small file's bytes, and its memory waits for a collection.
+ */
+class Sum {
+  readonly #algorithm: HashAlgorithm;
+  #first: Uint8Array | undefined;
+  #open: OpenSum | undefined;
+
+  constructor(algorithm: HashAlgorithm) {
+    this.#algorithm = algorithm;
+  }
+
+  update(chunk: Uint8Array): void {
+    if (this.#open) this.#open.update(chunk);
+    else if (!this.#first) this.#first = chunk;
+    else {
+      this.#open = createHash(this.#algorithm).update(this.#first).update(chunk);
+      this.#first = undefined;
+    }
+  }
+
+  digest(): Buffer {
+    return this.#open?.digest() ?? hash(this.#algorithm, this.#first ?? '', 'buffer');
   }
 }
 

@@ -46,7 +46,10 @@ export const findingTable = {
   'debuginfo-wrong': ['warning', remove],
   'log-orphan': ['warning', 'run "granary gc"'],
   'nar-orphan': ['warning', 'run "granary gc": another writer may be about to name it'],
-  temporary: ['warning', 'the next "granary make" sweeps it, once its writer is gone'],
+  temporary: [
+    'warning',
+    'the next "granary make", "sign" or "repair" sweeps it, once its writer is gone',
+  ],
   'not-a-file': ['damage', 'put the file itself there'],
   stranger: ['warning', 'move it elsewhere: it belongs to no cache'],
 } as const satisfies Readonly<Record<string, readonly [Severity, string]>>;

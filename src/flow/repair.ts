@@ -51,6 +51,7 @@ export async function executeRepair(
 ): Promise<RepairSummary> {
   if (options.drop) refuseBlindDrop(plan, storage);
   const remover = removerOf(storage, options.drop || plan.remove.length + plan.husks.size > 0);
+  await storage.sweep?.();
   await mendFrame(plan, storage);
   const failed = new Map<StorePath, GranaryError>();
   const healed = new Set(await heal(plan, storage, options, failed));

@@ -41,6 +41,7 @@ const batchSize = 10_000;
 export async function sign(storage: Storage, options: SignOptions): Promise<SignSummary> {
   const { keys, drop, roots, jobs, report } = options;
   const damaged = new Set<string>();
+  await storage.sweep?.();
   const verdict = await verify(storage, {
     quick: options.unverified || keys.length === 0,
     keys: [],

@@ -13,9 +13,12 @@ export async function* frameFindings(
   storage: Storage,
   things: ReadonlyMap<string, Thing>,
 ): AsyncGenerator<Finding> {
+  const filled = new Set<string>(); // with more than left-overs, which the next writer sweeps
+  for (const key of things.keys())
+    if (key.includes('/') && !isTemporary(key)) filled.add(key.slice(0, key.indexOf('/')));
   for (const folder of folders) {
     const thing = things.get(folder);
-    if (thing?.kind === 'empty folder')
+    if (thing?.kind.endsWith('folder') && thing.kind !== 'closed folder' && !filled.has(folder))
       yield finding(
         'folder-unkept',
         folder,
@@ -75,7 +78,7 @@ export function* sideFindings(
         key,
         `${key} is a ${kind === 'link' ? 'link' : 'pipe, socket or device'}, not a file: a copy of the cache would not have it`,
       );
-    else if (isTemporaryKey(key) || /\.tmp\.\d+\.\d+$/.test(key))
+    else if (isTemporary(key))
       yield finding('temporary', key, `${key} was left by a writer that did not finish`);
     else if (/^[^/]+\.ls$/.test(key)) {
       if (!things.has(key.replace(/ls$/, 'narinfo')))
@@ -98,6 +101,9 @@ export function* sideFindings(
       yield finding('stranger', key, `${key} belongs to no cache`);
   }
 }
+
+/** Of ours, or of Nix's. */
+const isTemporary = (key: string): boolean => isTemporaryKey(key) || /\.tmp\.\d+\.\d+$/.test(key);
 
 const isKnown = (key: string): boolean =>
   key === cacheInfoKey ||

@@ -154,6 +154,10 @@ export const gallery: Readonly<Record<string, Damage>> = {
     finds: ['folder-unkept'],
     heals: 'same',
   },
+  'a folder with nothing but a left-over': {
+    do: p => renameSync(p.file('log/KEEP'), p.file('log/KEEP.tmp-host.1-2-3')),
+    finds: ['folder-unkept', 'temporary'],
+  },
   'a narinfo that is no narinfo': {
     do: p => writeFileSync(p.file(p.key('app')), '<html>'),
     finds: ['narinfo-malformed', 'nar-orphan'],

@@ -20,8 +20,9 @@ const soaks: Readonly<Record<string, { readonly count: number; load: () => Promi
     count: 8100,
     load: async () => (await import('../clients/differential.ts')).differential,
   },
-  kills: { count: 100, load: async () => (await import('./kills.ts')).kills },
+  kills: { count: 500, load: async () => (await import('./kills.ts')).kills },
   many: { count: 100_000, load: async () => (await import('./many.ts')).many },
+  writers: { count: 50, load: async () => (await import('./writers.ts')).writers },
   memory: { count: 2048, load: async () => (await import('./memory.ts')).memory },
 };
 

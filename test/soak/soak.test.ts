@@ -4,11 +4,18 @@ import { differential } from '../clients/differential.ts';
 import { whyNoClients } from '../clients/nix.ts';
 import { kills } from './kills.ts';
 import { memory } from './memory.ts';
+import { writers } from './writers.ts';
 
 const skip = await whyNoClients();
 
-test('a make that is killed leaves a whole cache, which the next completes', { skip }, async t => {
-  await kills({ seed: 20, count: 4, print: line => t.diagnostic(line) });
+test('make, sign and repair that are killed leave a sound cache, which the next run completes', {
+  skip,
+}, async t => {
+  await kills({ seed: 20, count: 9, print: line => t.diagnostic(line) });
+});
+
+test('two makes at once into one cache make what one makes', { skip }, async t => {
+  await writers({ seed: 20, count: 2, print: line => t.diagnostic(line) });
 });
 
 test('make stays under 256 MiB on a file bigger than that', async t => {
