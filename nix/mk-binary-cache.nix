@@ -1,13 +1,13 @@
 # mkBinaryCache: a flat binary cache of closures, as a derivation; in the place of nixpkgs' function of
 # that name. Its builder is Node itself, running this project's source: no stdenv, no shell, no npm.
 #
-# This project's tests build it in the sandbox of the oldest and the newest Nix that they have, with
-# zstd, and install from the result. Not built here: with nixpkgs' Node, and xz, which needs package.nix.
+# This project's tests build it in the sandbox of the Nix versions that they have, and install from the
+# result. Not built here: with nixpkgs' own Node.
 {
   # A package that has bin/node, version 24 or newer.
   node,
   system ? builtins.currentSystem,
-  # The program as package.nix makes it. Without it the source runs, which can't write xz.
+  # The program as package.nix makes it: only xz needs it. All else runs from the bare source.
   granary ? null,
 }:
 let
@@ -16,6 +16,24 @@ let
     path = ../src;
     name = "granary-source";
   };
+  oneOf =
+    what: value: words:
+    if builtins.elem value words then
+      value
+    else
+      throw "mkBinaryCache: ${what} takes one of ${toString words}, not ${builtins.toJSON value}";
+  wholeOrNull =
+    what: value:
+    if value == null || builtins.isInt value then
+      value
+    else
+      throw "mkBinaryCache: ${what} takes a whole number, not ${builtins.toJSON value}";
+  trueOrFalse =
+    what: value:
+    if builtins.isBool value then
+      value
+    else
+      throw "mkBinaryCache: ${what} takes true or false, not ${builtins.toJSON value}";
 in
 {
   name ? "binary-cache",
@@ -32,24 +50,27 @@ in
 }:
 derivation (
   {
-    inherit
-      name
-      system
-      compression
-      level
-      listings
-      priority
-      wantMassQuery
-      ;
+    inherit name system;
+    compression = oneOf "compression" compression [
+      "zstd"
+      "xz"
+      "gzip"
+      "br"
+      "none"
+    ];
+    level = wholeOrNull "level" level;
+    listings = trueOrFalse "listings" listings;
+    priority = wholeOrNull "priority" priority;
+    wantMassQuery = trueOrFalse "wantMassQuery" wantMassQuery;
     __structuredAttrs = true;
     exportReferencesGraph.closure = rootPaths;
     builder = "${node}/bin/node";
     args = [
       (
-        if granary == null then
-          "${source}/cli/nix-builder.ts"
+        if compression == "xz" && granary != null then
+          "${granary}/lib/granary/src/cli/nix-builder.ts"
         else
-          "${granary}/lib/node_modules/granary/dist/cli/nix-builder.js"
+          "${source}/cli/nix-builder.ts"
       )
     ];
     preferLocalBuild = true;

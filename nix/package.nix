@@ -1,21 +1,53 @@
-# The program, for nixpkgs: pkgs.callPackage ./package.nix { }. Not built here: it needs nixpkgs, and
-# npmDepsHash has to be what the first build asks for.
+# The program, for nixpkgs: pkgs.callPackage ./package.nix { }. It is the source as it is, which Node
+# runs, and the few packages beside it that npm's lock names for run time.
+#
+# This project's tests build it, with real Nix, from a package set of a few lines that has stand-ins for
+# nixpkgs' functions, and make a cache by xz with it. Not built here: with nixpkgs, and the packages by
+# npm; that they hash to what is stated, the tests see.
 {
   lib,
-  buildNpmPackage,
+  stdenvNoCC,
   nodejs_24,
+  cacert,
 }:
-buildNpmPackage {
+let
+  modules = stdenvNoCC.mkDerivation {
+    name = "granary-modules";
+    dontUnpack = true;
+    nativeBuildInputs = [ nodejs_24 ];
+    NODE_EXTRA_CA_CERTS = "${cacert}/etc/ssl/certs/ca-bundle.crt";
+    impureEnvVars = lib.fetchers.proxyImpureEnvVars;
+    installPhase = ''
+      cp ${../package.json} package.json
+      cp ${../package-lock.json} package-lock.json
+      HOME=$TMPDIR npm ci --omit=dev --ignore-scripts
+      rm -r node_modules/.bin node_modules/.package-lock.json
+      mkdir $out
+      mv node_modules $out/node_modules
+    '';
+    dontFixup = true;
+    outputHashMode = "recursive";
+    outputHash = "sha256-Ihc72LivBnb3R2XN6Wy2cJSqABH1Op4EnIUwKCkrLWY=";
+  };
+in
+stdenvNoCC.mkDerivation {
   pname = "granary";
   version = (lib.importJSON ../package.json).version;
-  src = lib.cleanSource ../.;
-  nodejs = nodejs_24;
-  npmDepsHash = lib.fakeHash;
-  # Development's own Node is for one platform only, and not wanted here.
-  npmFlags = [ "--force" ];
+  dontUnpack = true;
+  # For fixupPhase, which writes Node's own path into the program's first line.
+  buildInputs = [ nodejs_24 ];
+  installPhase = ''
+    mkdir -p $out/bin $out/lib/granary
+    cp -r ${../bin} $out/lib/granary/bin
+    cp -r ${../src} $out/lib/granary/src
+    cp ${../package.json} $out/lib/granary/package.json
+    ln -s ${modules}/node_modules $out/lib/granary/node_modules
+    ln -s ../lib/granary/bin/granary.js $out/bin/granary
+  '';
   meta = {
     description = "Make, prove, heal, ship and serve Nix closures as plain files";
     license = lib.licenses.mit;
     mainProgram = "granary";
+    inherit (nodejs_24.meta) platforms;
   };
 }

@@ -1,6 +1,15 @@
 /** mkBinaryCache, built in the sandbox of real Nix and installed from. */
 import assert from 'node:assert/strict';
-import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { proofOf } from '../cache/proof.ts';
@@ -23,7 +32,7 @@ const manual = '({ mkBinaryCache, hello }: mkBinaryCache { rootPaths = [ hello ]
 /** The project's sources, where the client may read them. */
 function sources(): string {
   const dir = scratch();
-  for (const part of ['src', 'nix'])
+  for (const part of ['src', 'nix', 'bin', 'package.json', 'package-lock.json'])
     cpSync(join(repository, part), join(dir, part), { recursive: true });
   cpSync(join(import.meta.dirname, 'packages.nix'), join(dir, 'packages.nix'));
   cpSync(process.execPath, join(dir, 'node/bin/node'));
@@ -88,6 +97,65 @@ for (const age of ['oldest', 'newest'] as const)
     }
   });
 
+/** What package.nix has npm fetch, fetched here: no build in the sandbox has a network. */
+async function modules(): Promise<string> {
+  const dir = join(scratch(), 'granary-modules');
+  mkdirSync(dir);
+  for (const file of ['package.json', 'package-lock.json'])
+    cpSync(join(repository, file), join(dir, file));
+  const npm = await execute(['npm', 'ci', '--omit=dev', '--ignore-scripts'], {
+    cwd: dir,
+    env: process.env,
+  });
+  assert.equal(npm.code, 0, npm.stderr);
+  for (const part of ['.bin', '.package-lock.json'])
+    rmSync(join(dir, 'node_modules', part), { recursive: true });
+  const fetched = join(scratch(), 'granary-modules');
+  cpSync(join(dir, 'node_modules'), join(fetched, 'node_modules'), { recursive: true });
+  return fetched;
+}
+
+test('the packages that package.nix wants have the hash that it states, and with them xz is made', {
+  skip,
+}, async () => {
+  const fetched = await modules();
+  const stated = /outputHash = "(.*)"/.exec(
+    readFileSync(join(repository, 'nix/package.nix'), 'utf8'),
+  )?.[1];
+  for (const age of ['oldest', 'newest'] as const) {
+    const client = await nix(age);
+    const store = freshStore();
+    const hash = await client.check('nix', ['hash', 'path', fetched], { store });
+    assert.equal(hash.trim(), stated);
+    await client.check('nix-store', ['--add-fixed', '--recursive', 'sha256', fetched], { store });
+    const path = await build(
+      age,
+      store,
+      '({ mkBinaryCache, hello }: mkBinaryCache { rootPaths = [ hello ]; compression = "xz"; })',
+    );
+    const cache = store.real(path);
+    assert.deepEqual(await proofOf(cache), { faults: [], narInfos: 3 });
+    const narinfo = readdirSync(cache).find(name => name.endsWith('.narinfo'))!;
+    assert.match(readFileSync(join(cache, narinfo), 'utf8'), /^Compression: xz$/m);
+  }
+});
+
+test('the program of package.nix runs', { skip }, async () => {
+  const store = freshStore();
+  const newest = await nix('newest');
+  await newest.check('nix-store', ['--add-fixed', '--recursive', 'sha256', await modules()], {
+    store,
+  });
+  const path = await build('newest', store, '({ granary }: granary)');
+  const program = realpathSync(join(store.real(path), 'lib/granary/bin/granary.js'));
+  assert.equal(
+    readlinkSync(join(store.real(path), 'bin/granary')),
+    '../lib/granary/bin/granary.js',
+  );
+  const { stdout } = await execute([process.execPath, program, '--version']);
+  assert.match(stdout, /^granary \d/);
+});
+
 test('its arguments reach the cache', { skip }, async () => {
   const store = freshStore();
   const path = await build(
@@ -122,7 +190,7 @@ for (const [what, call, why] of [
   [
     'an unknown compression',
     '({ mkBinaryCache, hello }: mkBinaryCache { rootPaths = [ hello ]; compression = "zstdd"; })',
-    /it takes one of zstd, xz, gzip, br, none; did you mean zstd\?/,
+    /compression takes one of zstd xz gzip br none, not "zstdd"/,
   ],
 ] as const)
   test(`${what} fails with a sentence`, { skip }, async () => {
