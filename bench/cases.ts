@@ -17,7 +17,7 @@ import {
 } from './peers.ts';
 
 /** Something that is measured; `to` is a new folder, which is removed afterwards. */
-export type Measure = (to: string) => Promise<Cost>;
+type Measure = (to: string) => Promise<Cost>;
 
 export interface Peer {
   readonly name: string;

@@ -14,7 +14,7 @@ import { type Cost, measured } from './measure.ts';
 export type Maker = (corpus: Corpus, to: string) => Promise<Cost>;
 
 /** The program as it is published: compiled, and with the packages that it needs. */
-export async function builtProgram(): Promise<string> {
+async function builtProgram(): Promise<string> {
   const dir = scratch();
   const { code, stderr } = await execute(
     [

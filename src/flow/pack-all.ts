@@ -15,7 +15,7 @@ import { bodyOf, type Storage } from '../storage/storage.ts';
 import type { Store } from '../store/store.ts';
 import { each } from './each.ts';
 import { PackPool } from './pack-pool.ts';
-import type { Packed, PackFailure } from './pack-protocol.ts';
+import type { Packed, PackFailure, PackSettings } from './pack-protocol.ts';
 import type { Pack } from './plan.ts';
 import type { Publisher } from './publisher.ts';
 
@@ -28,6 +28,8 @@ export interface PackOptions {
   /** Packing threads at once. */
   readonly jobs: number;
   readonly report: (event: PackEvent) => void;
+  /** Threads that were started before, for the same storage, compression, level and listings. */
+  readonly pool?: PackPool;
 }
 
 interface Target {
@@ -71,7 +73,7 @@ const bytesPerThread = 16 << 20;
  */
 export async function packAll(packs: readonly Pack[], into: PackOptions & Target): Promise<void> {
   if (packs.length === 0) return;
-  const { storage, publisher, failed, compression, level, listings: listing, report } = into;
+  const { storage, publisher, failed, compression, report } = into;
   const progress = { narBytes: 0, paths: 0 };
   const tell = (narBytes: number, paths: number): void => {
     progress.narBytes += narBytes;
@@ -82,9 +84,10 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
   const worth = Math.max(groups.length, Math.ceil(narBytesOf(packs) / bytesPerThread));
   const threads = Math.min(into.jobs, worth);
   using spool = openSpool(storage);
-  // Where the threads can write beside the file's place, they do: they are more than this one.
-  const settings = { compression, level, listing, inMemory: storage.spool ? 0 : inMemory };
-  await using pool = new PackPool(threads, settings, bytes => tell(bytes, 0));
+  await using own = into.pool ? undefined : new PackPool(packSettings(storage, into));
+  const pool = into.pool ?? own!;
+  pool.onProgress = bytes => tell(bytes, 0);
+  pool.start(threads);
   let batchStart = Date.now();
   const fail = ({ path }: PathInfo, error: GranaryError): void => {
     failed.set(path, error);
@@ -147,6 +150,17 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
     throw error;
   }
 }
+
+/** Where the threads can write beside the file's place, they do: they are more than the main one. */
+export const packSettings = (
+  storage: Storage,
+  { compression, level, listings }: Pick<PackOptions, 'compression' | 'level' | 'listings'>,
+): PackSettings => ({
+  compression,
+  level,
+  listing: listings,
+  inMemory: storage.spool ? 0 : inMemory,
+});
 
 const signed = (info: PathInfo, keys: readonly SecretKey[]): PathInfo => ({
   ...info,

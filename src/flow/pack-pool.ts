@@ -26,21 +26,24 @@ interface Thread {
 }
 
 export class PackPool implements AsyncDisposable {
-  readonly #threads: Thread[];
+  readonly #settings: PackSettings;
+  readonly #threads: Thread[] = [];
   readonly #waiting: Batch[] = [];
-  readonly #credits: Int32Array<SharedArrayBuffer>;
-  readonly #onProgress: (narBytes: number) => void;
+  readonly #credits = new Int32Array(new SharedArrayBuffer(4));
   #dead: Error | undefined;
+  /** Hears of NAR bytes read in big trees, before the tree is done. */
+  onProgress: (narBytes: number) => void = () => {};
 
-  /** `onProgress` hears of NAR bytes read in big trees, before the tree is done. */
-  constructor(threads: number, settings: PackSettings, onProgress: (narBytes: number) => void) {
-    const credits = new SharedArrayBuffer(4);
-    this.#credits = new Int32Array(credits);
-    this.#credits[0] = threads * creditsPerThread;
-    this.#onProgress = onProgress;
-    this.#threads = Array.from({ length: threads }, (_, at) =>
-      this.#start(at, { settings, credits }),
-    );
+  constructor(settings: PackSettings) {
+    this.#settings = settings;
+  }
+
+  /** Starts what is missing to so many threads. It takes 0.1 s until one packs, so start the first early. */
+  start(threads: number): void {
+    while (this.#threads.length < threads) {
+      this.#threads.push(this.#started(this.#threads.length));
+      Atomics.add(this.#credits, 0, creditsPerThread);
+    }
   }
 
   /** Packs a batch of trees in a thread, as soon as one is idle. */
@@ -74,7 +77,8 @@ export class PackPool implements AsyncDisposable {
     await Promise.all(this.#threads.map(thread => thread.worker.terminate()));
   }
 
-  #start(at: number, workerData: WorkerStart): Thread {
+  #started(at: number): Thread {
+    const workerData: WorkerStart = { settings: this.#settings, credits: this.#credits.buffer };
     const url = new URL(`./pack-worker${extname(import.meta.url)}`, import.meta.url);
     const thread: Thread = { worker: new Worker(url, { workerData }), pieces: 0 };
     thread.worker.on('message', (message: FromWorker) => this.#hear(at, thread, message));
@@ -90,7 +94,7 @@ export class PackPool implements AsyncDisposable {
 
   #hear(at: number, thread: Thread, message: FromWorker): void {
     if (message.type === 'packed') this.#finish(thread, message.results);
-    else if (message.type === 'progress') this.#onProgress(message.narBytes);
+    else if (message.type === 'progress') this.onProgress(message.narBytes);
     else if (message.type === 'offer') {
       const helper = leastLoaded(this.#threads.filter(each => !each.batch)) ?? thread;
       helper.pieces += 1;

@@ -36,6 +36,14 @@ export interface MakePlan {
   readonly freeBytes?: number;
 }
 
+interface PlanOptions {
+  readonly storeDir: StoreDir;
+  /** Whether a path without its listing is not complete. */
+  readonly listings: boolean;
+  /** Told early that there is no cache yet, so that all has to be packed. */
+  readonly onEmpty?: () => void;
+}
+
 /**
  * Compares the closures of the sources with what the cache already has. Writes nothing.
  *
@@ -44,10 +52,11 @@ export interface MakePlan {
 export async function planMake(
   sources: readonly Source[],
   storage: Storage,
-  { storeDir, listings }: { readonly storeDir: StoreDir; readonly listings: boolean },
+  { storeDir, listings, onEmpty }: PlanOptions,
 ): Promise<MakePlan> {
   const target = await inspectTarget(storage, storeDir);
   const isEmpty = target === undefined && (await storage.top?.())?.length === 0;
+  if (isEmpty) onEmpty?.();
   const seen = new Set<StorePath>();
   const present = new Set<StorePath>();
   const packs: Pack[] = [];

@@ -5,7 +5,7 @@ import { GranaryError } from '../errors.ts';
 import { parseListing, printListing } from '../format/nar-listing.ts';
 import type { NarInfo } from '../format/narinfo.ts';
 import type { Storage, Thing } from '../storage/storage.ts';
-import { CheckPool } from './check-pool.ts';
+import type { CheckPool } from './check-pool.ts';
 import type { CheckResult, Unread } from './check-worker.ts';
 import { type DebugLink, deadLink } from './debug-links.ts';
 import { each } from './each.ts';
@@ -23,6 +23,7 @@ interface Files {
 
 interface Target {
   readonly jobs: number;
+  readonly pool: CheckPool;
   readonly tell: (found: Finding) => void;
   readonly progress: (progress: CheckProgress) => void;
 }
@@ -38,7 +39,6 @@ export interface CheckProgress {
 /** All narinfos that name one file, and agree on how it is compressed. */
 interface NarFile {
   readonly url: string;
-  readonly size: number;
   readonly infos: readonly NarInfo[];
 }
 
@@ -49,10 +49,11 @@ const groupBytes = 1 << 20;
 /** Tells what is wrong with the NAR files and their listings; gives how much was read. */
 export async function checkFiles(
   { storage, things, infos, links }: Files,
-  { jobs, tell, progress }: Target,
+  { jobs, pool, tell, progress }: Target,
 ): Promise<{ readonly narFiles: number; readonly narBytes: number }> {
   const files = filesOf(things, infos);
-  const [totalNarBytes, totalPaths] = [sizeOf(files), files.flatMap(file => file.infos).length];
+  const totalNarBytes = sizeOf(files);
+  const totalPaths = files.reduce((sum, { infos }) => sum + infos.length, 0);
   const done = { narBytes: 0, paths: 0 };
   let narBytes = 0;
   const claim = ({ url, infos }: NarFile) =>
@@ -82,14 +83,13 @@ export async function checkFiles(
   };
 
   const groups = [...grouped(files)];
-  if (storage.local && groups.length > 1) {
-    await using pool = new CheckPool(Math.min(jobs, groups.length));
+  if (storage.local && groups.length > 1)
     await each(groups, jobs, async group => {
       const tasks = group.map(file => ({ file: storage.local!(file.url), claim: claim(file) }));
-      const results = await pool.check(tasks);
+      const results = await pool.files(tasks);
       for (const [at, result] of results.entries()) await judge(group[at]!, result);
     });
-  } else
+  else
     await each(files, jobs, async file => judge(file, await readFile(storage, file, claim(file))));
   return { narFiles: files.length, narBytes };
 }
@@ -120,22 +120,32 @@ function unreadFinding({ url }: NarFile, { path }: NarInfo, { code, message }: U
   return finding('unreadable', url, `${url} cannot be read: ${message}`, path);
 }
 
-/** The NAR files that are there, each with all narinfos that name it; the largest first. */
-function filesOf(
+/** Narinfos whose NAR file is there, largest files first; those of one file that agree on its label are neighbours. */
+function byFile(
   things: ReadonlyMap<string, Thing>,
   infos: ReadonlyMap<string, NarInfo>,
-): NarFile[] {
-  const files = new Map<string, { url: string; size: number; infos: NarInfo[] }>();
-  for (const info of infos.values()) {
-    const { url, compression } = info.file;
-    const thing = things.get(url);
-    if (thing?.kind !== 'value') continue;
-    const label = `${compression} ${url}`; // one file under two labels is read as both
-    const file = files.get(label);
-    if (file) file.infos.push(info);
-    else files.set(label, { url, size: thing.size, infos: [info] });
+): readonly NarInfo[] {
+  const size = ({ file }: NarInfo): number => things.get(file.url)!.size;
+  const present = [...infos.values()].filter(({ file }) => things.get(file.url)?.kind === 'value');
+  return present.sort(
+    (a, b) =>
+      size(b) - size(a) ||
+      compare(a.file.url, b.file.url) ||
+      compare(a.file.compression, b.file.compression),
+  );
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+/** One file under two labels is read as both. */
+function* filesOf(infos: readonly NarInfo[]): Generator<NarFile> {
+  for (let at = 0; at < infos.length; ) {
+    const { url, compression } = infos[at]!.file;
+    let end = at + 1;
+    while (infos[end]?.file.url === url && infos[end]!.file.compression === compression) end += 1;
+    yield { url, infos: infos.slice(at, end) };
+    at = end;
   }
-  return [...files.values()].sort((a, b) => b.size - a.size);
 }
 
 function* grouped(files: readonly NarFile[]): Generator<readonly NarFile[]> {

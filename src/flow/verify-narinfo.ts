@@ -3,9 +3,7 @@ import { readText } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { contentAddressedPath, partsOf } from '../format/content-address.ts';
 import { algorithmOf } from '../format/hash.ts';
-import { holds, type PublicKey } from '../format/key.ts';
 import { hiddenFields, type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
-import { fingerprint, keyNameOf } from '../format/signature.ts';
 import { namePart, type StoreDir, storeDirOf } from '../format/store-path.ts';
 import { checkKey, type Storage, type Thing } from '../storage/storage.ts';
 import { type Finding, finding } from './findings.ts';
@@ -32,7 +30,7 @@ export function readNarInfoText(
 ): { readonly info?: NarInfo; readonly findings: readonly Finding[] } {
   let info: NarInfo;
   try {
-    info = withoutText(parseNarInfo(text, storeDir));
+    info = parseNarInfo(text, storeDir);
   } catch (error) {
     if (!(error instanceof GranaryError)) throw error;
     const foreign = /^StorePath: (\/[^\n]*)\/[^/\n]+$/m.exec(text)?.[1];
@@ -43,9 +41,6 @@ export function readNarInfoText(
   }
   return { info, findings: [...ownFindings(key, text, info)] };
 }
-
-/** Of 100,000 narinfos the texts would be 100 MB, and a string cut from a text keeps all of it. */
-const withoutText = (info: NarInfo): NarInfo => JSON.parse(JSON.stringify({ ...info, text: '' }));
 
 function* ownFindings(key: string, text: string, info: NarInfo): Generator<Finding> {
   const { path, ca, narHash, file } = info;
@@ -86,7 +81,7 @@ function* ownFindings(key: string, text: string, info: NarInfo): Generator<Findi
 }
 
 /** Whether the content address and the references make the very store path. */
-function makesItsPath({ path, ca, references }: NarInfo): boolean {
+export function makesItsPath({ path, ca, references }: NarInfo): boolean {
   const others = references.filter(reference => reference !== path);
   try {
     const made = contentAddressedPath(
@@ -152,37 +147,6 @@ function isPlainUrl(url: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** What believers in these keys would say. A content address that makes its path needs no signature. */
-export function* signatureFindings(
-  key: string,
-  info: NarInfo,
-  keys: readonly PublicKey[],
-  needed: number,
-): Generator<Finding> {
-  const { path } = info;
-  const text = fingerprint(info);
-  const good = new Set<string>();
-  for (const signature of info.signatures) {
-    const named = keys.filter(({ name }) => name === keyNameOf(signature));
-    if (named.some(each => holds(signature, each, text))) good.add(signature);
-    else if (named.length > 0)
-      yield finding(
-        'signature-wrong',
-        key,
-        `The signature of ${path} by ${keyNameOf(signature)} is wrong`,
-        path,
-      );
-  }
-  const believed = info.ca !== undefined && makesItsPath(info);
-  if (!believed && good.size < needed)
-    yield finding(
-      'signature-missing',
-      key,
-      `${path} has ${good.size} of the ${needed} signatures that are needed`,
-      path,
-    );
 }
 
 /** What of the NAR its content address speaks of. */

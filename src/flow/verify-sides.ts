@@ -53,17 +53,18 @@ export async function* frameFindings(
 /** What the narinfos of a cache say. */
 interface Narrated {
   readonly infos: ReadonlyMap<string, NarInfo>;
-  /** Files that a narinfo names, even one that cannot be read. */
+  /** Files that narinfos name which cannot be read. */
   readonly claimed: ReadonlySet<string>;
 }
 
 /** What lies in the cache and belongs to no narinfo, or is no file. */
 export function* sideFindings(
   things: ReadonlyMap<string, Thing>,
-  { infos, claimed }: Narrated,
+  { infos, claimed: others }: Narrated,
 ): Generator<Finding> {
-  const derivers = new Set<string>();
-  for (const { deriver } of infos.values()) if (deriver) derivers.add(baseName(deriver));
+  const claimed = new Set(others);
+  for (const { file } of infos.values()) claimed.add(file.url.trimEnd());
+  let derivers: ReadonlySet<string> | undefined; // few caches have logs
   for (const { key, kind } of things.values()) {
     if (key.includes('\uFFFD'))
       yield finding('stranger', key, `${key} has a name that is no UTF-8: nothing can refer to it`);
@@ -91,7 +92,9 @@ export function* sideFindings(
       if (!claimed.has(key) && key !== 'nar/KEEP')
         yield finding('nar-orphan', key, `No narinfo names ${key}`);
     } else if (key.startsWith('log/')) {
-      if (!derivers.has(key.slice(4)) && key !== 'log/KEEP')
+      if (key === 'log/KEEP') continue;
+      derivers ??= deriversOf(infos);
+      if (!derivers.has(key.slice(4)))
         yield finding(
           'log-orphan',
           key,
@@ -104,6 +107,12 @@ export function* sideFindings(
 
 /** Of ours, or of Nix's. */
 const isTemporary = (key: string): boolean => isTemporaryKey(key) || /\.tmp\.\d+\.\d+$/.test(key);
+
+function deriversOf(infos: Narrated['infos']): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const { deriver } of infos.values()) if (deriver) names.add(baseName(deriver));
+  return names;
+}
 
 const isKnown = (key: string): boolean =>
   key === cacheInfoKey ||

@@ -17,12 +17,15 @@ import {
   type StorePath,
 } from '../format/store-path.ts';
 import type { Storage, Thing } from '../storage/storage.ts';
+import { CheckPool } from './check-pool.ts';
 import { topological } from './closure.ts';
 import { readDebugLinks } from './debug-links.ts';
 import { type Finding, finding } from './findings.ts';
+import { infoKeeper } from './kept-infos.ts';
 import { type CheckProgress, checkFiles, listingFindings } from './verify-files.ts';
-import { fileFindings, readNarInfoText, readSide, signatureFindings } from './verify-narinfo.ts';
+import { fileFindings, readNarInfoText, readSide } from './verify-narinfo.ts';
 import { frameFindings, sideFindings } from './verify-sides.ts';
+import { checkSignatures } from './verify-signatures.ts';
 
 export interface VerifyOptions {
   /** Reads no NAR file. */
@@ -73,32 +76,30 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   const storeDir = await storeDirFor(storage, things);
   const narrated = await readNarInfos(storage, things, storeDir);
   const chosen = roots && closureIn(narrated, roots, storage.url);
-  const infos = chosen
-    ? new Map([...narrated.infos].filter(([key]) => chosen.has(key)))
-    : narrated.infos;
+  const infos = where(narrated.infos, key => chosen?.has(key) ?? true);
 
   for await (const found of frameFindings(storage, things)) tell(found);
   for (const [key, own] of narrated.findings)
     if (chosen?.has(key) ?? true) for (const found of own) tell(found);
-  for (const [key, info] of infos) {
-    if (key !== narInfoKey(info.path)) continue; // no Nix asks for it
+  // Where a narinfo is not in its place, no Nix asks for it.
+  const placed = where(infos, (key, { path }) => key === narInfoKey(path));
+  for (const [key, info] of placed) {
     for (const found of fileFindings(key, info, things)) tell(found);
-    if (keys.length > 0)
-      for (const found of signatureFindings(key, info, keys, sigsNeeded)) tell(found);
     if (quick || things.get(info.file.url)?.kind !== 'value')
       for await (const found of listingFindings(storage, things, info)) tell(found);
   }
-  const placed = new Map([...infos].filter(([key, { path }]) => key === narInfoKey(path)));
+  await using pool = new CheckPool();
+  if (keys.length > 0) await checkSignatures(placed, { keys, sigsNeeded, jobs, pool, tell });
   for await (const found of holeFindings(placed, narrated.infos, lookup(also, storeDir)))
     tell(found);
   for (const found of circleFindings(placed)) tell(found);
-  for (const found of conflictFindings(infos)) tell(found);
+  if (placed.size < infos.size) for (const found of conflictFindings(infos)) tell(found);
 
   const links = roots ? new Map() : await readDebugLinks(storage, things, tell);
   const progress = (progress: CheckProgress): void => report({ progress });
   const read = quick
     ? { narFiles: 0, narBytes: 0 }
-    : await checkFiles({ storage, things, infos: placed, links }, { jobs, tell, progress });
+    : await checkFiles({ storage, things, infos: placed, links }, { jobs, pool, tell, progress });
   if (!roots) for (const found of sideFindings(things, narrated)) tell(found);
   const totals = {
     narInfos: infos.size,
@@ -107,6 +108,16 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
     warnings: tally.warning,
   };
   return { storeDir, things, infos, totals };
+}
+
+/** Those for which it holds: the very same map, where it holds for all. */
+function where<T>(
+  all: ReadonlyMap<string, T>,
+  holds: (key: string, value: T) => boolean,
+): ReadonlyMap<string, T> {
+  let others = 0;
+  for (const [key, value] of all) if (!holds(key, value)) others += 1;
+  return others === 0 ? all : new Map([...all].filter(([key, value]) => holds(key, value)));
 }
 
 async function inventoryOf(storage: Storage): Promise<ReadonlyMap<string, Thing>> {
@@ -139,7 +150,7 @@ interface Narrated {
   readonly infos: ReadonlyMap<string, NarInfo>;
   /** What is wrong with each by itself; a narinfo that is here and not in `infos` cannot be read. */
   readonly findings: ReadonlyMap<string, readonly Finding[]>;
-  /** Files that a narinfo names, even one that cannot be read. */
+  /** Files that narinfos name which cannot be read. */
   readonly claimed: ReadonlySet<string>;
 }
 
@@ -151,6 +162,7 @@ async function readNarInfos(
   const infos = new Map<string, NarInfo>();
   const findings = new Map<string, readonly Finding[]>();
   const claimed = new Set<string>();
+  const kept = infoKeeper(things);
   for (const { key, kind } of things.values()) {
     if (kind !== 'value' || !/^[^/]+\.narinfo$/.test(key)) continue;
     const text = await readSide(storage, key);
@@ -161,8 +173,8 @@ async function readNarInfos(
     }
     const { info, findings: own } = readNarInfoText(key, text, storeDir);
     if (own.length > 0) findings.set(key, own);
-    if (info) infos.set(key, info);
-    const url = info?.file.url ?? /^URL: (.*)$/m.exec(text)?.[1];
+    if (info) infos.set(key, kept(info));
+    const url = info ? undefined : /^URL: (.*)$/m.exec(text)?.[1];
     if (url !== undefined) claimed.add(url.trimEnd());
   }
   return { infos, findings, claimed };
@@ -234,7 +246,8 @@ async function* holeFindings(
 /** Paths that refer to each other in a circle: no Nix can say which to install first. */
 function* circleFindings(infos: ReadonlyMap<string, NarInfo>): Generator<Finding> {
   const next = new Map<StorePath, StorePath>();
-  const byPath = new Map([...infos.values()].map(info => [info.path, info]));
+  const byPath = new Map<StorePath, NarInfo>();
+  for (const info of infos.values()) byPath.set(info.path, info);
   topological(byPath, circle => {
     for (const [at, path] of circle.entries()) next.set(path, circle[at + 1] ?? circle[0]!);
   });

@@ -78,6 +78,14 @@ export function holds(
   return bytes.length === 64 && verify(null, Buffer.from(fingerprint, 'latin1'), key, bytes);
 }
 
+/** Of each signature, whether one of the keys made it. */
+export const heldBy = (
+  keys: readonly PublicKey[],
+  signatures: readonly Signature[],
+  fingerprint: string,
+): readonly boolean[] =>
+  signatures.map(signature => keys.some(key => holds(signature, key, fingerprint)));
+
 function publicKey(name: string, bytes: Buffer): PublicKey {
   const jwk = { kty: 'OKP', crv: 'Ed25519', x: base64url(bytes) };
   return {

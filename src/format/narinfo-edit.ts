@@ -1,6 +1,6 @@
 /** Changes to a narinfo's text that leave every other byte where it is. */
 import { fieldsOf } from './narinfo.ts';
-import { compareSignatures, keyNameOf, parseSignature, type Signature } from './signature.ts';
+import { keyNameOf, parseSignature, type Signature, sortedSignatures } from './signature.ts';
 
 export interface SignatureChanges {
   readonly add: readonly Signature[];
@@ -30,7 +30,7 @@ export function withSignatures(text: string, { add, drop }: SignatureChanges): s
     parts.push(text.slice(start, end));
     if (name === 'Sig') afterSigs = parts.length;
   }
-  const fresh = [...new Set(add)].filter(signature => !kept.has(signature)).sort(compareSignatures);
+  const fresh = sortedSignatures(new Set(add)).filter(signature => !kept.has(signature));
   const at = afterSigs ?? beforeCa ?? parts.length;
   parts.splice(at, 0, ...fresh.map(signature => `Sig: ${signature}\n`));
   return parts.join('');

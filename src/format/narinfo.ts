@@ -14,7 +14,7 @@ import { GranaryError } from '../errors.ts';
 import { parseContentAddress } from './content-address.ts';
 import { algorithmOf, type Hash, parseHash } from './hash.ts';
 import type { PathInfo } from './path-info.ts';
-import { compareSignatures, parseSignature, type Signature } from './signature.ts';
+import { parseSignature, type Signature, sortedSignatures } from './signature.ts';
 import {
   baseName,
   hashPart,
@@ -92,7 +92,7 @@ export function parseNarInfo(text: string, storeDir: StoreDir): NarInfo {
     references,
     ...(deriver === undefined ? {} : { deriver }),
     ...(ca === undefined ? {} : { ca }),
-    signatures: [...fields.signatures].sort(compareSignatures),
+    signatures: sortedSignatures(fields.signatures),
     file: {
       url,
       compression: fields.compression ?? 'bzip2',
@@ -129,7 +129,7 @@ export function printNarInfo(info: PathInfo, file: PackedNar): string {
     ['NarSize', info.narSize],
     ['References', [...new Set(info.references)].map(baseName).sort().join(' ')],
     ['Deriver', info.deriver && baseName(info.deriver)],
-    ...[...new Set(info.signatures)].sort(compareSignatures).map(sig => ['Sig', sig] as const),
+    ...sortedSignatures(new Set(info.signatures)).map(sig => ['Sig', sig] as const),
     ['CA', info.ca],
   ];
   let text = '';

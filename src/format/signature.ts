@@ -2,7 +2,7 @@
  * Signatures, `NAME:BASE64`, and the fingerprint that they sign. Base-64 is read as Nix reads it and
  * kept in the one spelling in which Nix writes it back, so equal signatures are equal strings.
  */
-import { readable } from '../bytes.ts';
+import { latin1, readable } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { decodeBase64 } from './hash.ts';
 import type { PathInfo } from './path-info.ts';
@@ -24,15 +24,21 @@ export function parseSignature(text: string): Signature {
 /** The name of the key that made it. */
 export const keyNameOf = (text: Signature): string => text.slice(0, text.indexOf(':'));
 
-/** The order in which Nix writes them since 2.34: by name, then by bytes. */
-export function compareSignatures(a: Signature, b: Signature): number {
-  const [nameA, nameB] = [keyNameOf(a), keyNameOf(b)];
-  if (nameA !== nameB) return nameA < nameB ? -1 : 1;
-  return Buffer.compare(bytesOf(a), bytesOf(b));
+/** In the order in which Nix writes them since 2.34: by name, then by bytes. Each is decoded once. */
+export function sortedSignatures(signatures: Iterable<Signature>): Signature[] {
+  const all = [...signatures];
+  if (all.length < 2) return all;
+  const decoded = all.map(text => {
+    const name = keyNameOf(text);
+    return { text, name, bytes: latin1(decodeBase64(text.slice(name.length + 1))!) };
+  });
+  return decoded
+    .sort((a, b) => compare(a.name, b.name) || compare(a.bytes, b.bytes))
+    .map(({ text }) => text);
 }
 
 /** What a signature of the path signs: URL, compression, deriver and CA are not in it. */
 export const fingerprint = ({ path, narHash, narSize, references }: PathInfo): string =>
   `1;${path};${narHash};${narSize};${[...references].sort().join(',')}`;
 
-const bytesOf = (text: Signature): Buffer => decodeBase64(text.slice(text.indexOf(':') + 1))!;
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -83,10 +83,10 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
     return temporary;
   };
 
-  const settle = (temporary: string, file: string): void => {
+  const settle = (temporary: string, file: string, bytes: 'safe' | 'unsafe'): void => {
     try {
       // What is there may be published already: its name must not come to stand for unsafe bytes.
-      if (flush && existsSync(file)) flushOne(temporary);
+      if (flush && bytes === 'unsafe' && existsSync(file)) flushOne(temporary);
       renameSync(temporary, file);
     } catch (error) {
       rmSync(temporary, { force: true });
@@ -140,7 +140,7 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
     async put(key, body) {
       await explained(`write "${key}" in ${root}`, async () => {
         const file = fileOf(key);
-        settle(await stage(file, body), file);
+        settle(await stage(file, body), file, 'unsafe');
       });
     },
 
@@ -156,7 +156,7 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
           for (const { key, body } of entries)
             staged.push({ temporary: await stage(fileOf(key), body), file: fileOf(key) });
           if (flush) await flushAll([...unflushed, ...staged.map(entry => entry.temporary)]);
-          for (const { temporary, file } of staged) settle(temporary, file);
+          for (const { temporary, file } of staged) settle(temporary, file, 'safe');
         } catch (error) {
           clean();
           throw error;

@@ -3,7 +3,7 @@
  * something or makes it safe, in all its threads together, and kills the process at the KILL_AT-th of
  * these. A write is then done by half, if KILL_HALF is set; all else is not done at all.
  *
- * At the end of a run that was not killed, the count goes to the file that KILL_COUNT names.
+ * The file that KILL_NOTE names then tells what it died at; after a run that ended by itself, the count.
  */
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
@@ -11,7 +11,7 @@ import fsPromises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads';
 
-const { KILL_AT: at = '0', KILL_HALF: half, KILL_COUNT: countFile } = process.env;
+const { KILL_AT: at = '0', KILL_HALF: half, KILL_NOTE: note } = process.env;
 const killAt = Number(at);
 
 const name = 'events of the file system';
@@ -21,16 +21,26 @@ const count = new Int32Array(getEnvironmentData(name) as unknown as SharedArrayB
 // biome-ignore lint/suspicious/noExplicitAny: any function of the platform
 type Call = (...args: any[]) => any;
 
-const originals = { write: fs.writeSync, close: fs.closeSync, open: fs.openSync };
+const { openSync, writeSync, closeSync } = fs;
 
 /** Counts one; never returns where the process is to die. `write` does half of the thing before. */
-function event(write?: () => void): void {
+function event(what: string, write?: () => void): void {
   if (Atomics.add(count, 0, 1) + 1 !== killAt) return;
   if (half) write?.();
+  tell(half && write ? `half a ${what}` : what);
   process.kill(process.pid, 'SIGKILL');
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); // until it is there
 }
 
+/** Not counted. */
+function tell(text: string): void {
+  if (note === undefined) return;
+  const fd = openSync(note, 'w');
+  (writeSync as Call)(fd, text);
+  closeSync(fd);
+}
+
+/** Counts each call of these. */
 function wrap(
   module: object,
   names: readonly string[],
@@ -39,14 +49,13 @@ function wrap(
   for (const each of names) {
     const call = Reflect.get(module, each) as Call;
     Reflect.set(module, each, function (this: unknown, ...args: unknown[]) {
-      if (isEvent(args)) event();
+      if (isEvent(args)) event(each.replace(/Sync$/, ''));
       return call.apply(this, args);
     });
   }
 }
 
-const halfOf = (bytes: Uint8Array | string): Uint8Array | string =>
-  bytes.slice(0, bytes.length >> 1);
+const halfOf = (bytes: Uint8Array): Uint8Array => bytes.subarray(0, bytes.length >> 1);
 const opensToWrite = ([, flags]: unknown[]): boolean =>
   typeof flags === 'string' ? flags !== 'r' : typeof flags === 'number' && (flags & 3) !== 0;
 
@@ -70,27 +79,21 @@ wrap(fsPromises, [...changing, 'writeFile']);
 wrap(fsPromises, ['open'], opensToWrite);
 wrap(childProcess, ['execFile', 'spawn']); // of `sync`
 
+// What writeFileSync does with bytes is these two as well.
 fs.writeSync = ((fd: number, bytes: Uint8Array, ...rest: number[]) => {
-  if (fd > 2) event(() => originals.write(fd, halfOf(bytes) as Uint8Array));
-  return (originals.write as Call)(fd, bytes, ...rest);
+  if (fd > 2) event('write', () => writeSync(fd, halfOf(bytes)));
+  return (writeSync as Call)(fd, bytes, ...rest);
 }) as typeof fs.writeSync;
-
-const writeFileSync = fs.writeFileSync;
-fs.writeFileSync = ((file: string, bytes: Uint8Array | string, options?: fs.WriteFileOptions) => {
-  event(() => writeFileSync(file, halfOf(bytes), options));
-  writeFileSync(file, bytes, options);
-}) as typeof fs.writeFileSync;
 
 const handle = await fsPromises.open(process.execPath);
 const prototype = Object.getPrototypeOf(handle) as { writev: Call };
 await handle.close();
 const { writev } = prototype;
 prototype.writev = function (this: fsPromises.FileHandle, chunks: Uint8Array[]) {
-  event(() => originals.write(this.fd, halfOf(chunks[0]!) as Uint8Array));
+  event('write', () => writeSync(this.fd, halfOf(chunks[0]!)));
   return writev.call(this, chunks);
 };
 wrap(prototype, ['write', 'writeFile', 'sync', 'datasync']);
 syncBuiltinESMExports();
 
-if (isMainThread && countFile !== undefined)
-  process.on('exit', () => writeFileSync(countFile, String(Atomics.load(count, 0))));
+if (isMainThread) process.on('exit', () => tell(String(Atomics.load(count, 0))));

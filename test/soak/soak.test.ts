@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { differential } from '../clients/differential.ts';
 import { whyNoClients } from '../clients/nix.ts';
 import { kills } from './kills.ts';
+import { many } from './many.ts';
 import { memory } from './memory.ts';
 import { writers } from './writers.ts';
 
@@ -26,4 +27,10 @@ test('what Nix reads we read alike, what it refuses we refuse, but for a table',
   skip,
 }, async t => {
   await differential({ seed: 20, count: 300, print: line => t.diagnostic(line) });
+});
+
+test('many paths are signed and verified as Nix signs and verifies them, under 256 MiB', {
+  skip,
+}, async t => {
+  await many({ seed: 20, count: 300, pairs: 1, print: line => t.diagnostic(line) });
 });

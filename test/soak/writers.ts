@@ -3,15 +3,14 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { verify } from '../../src/flow/verify.ts';
-import { directoryStorage } from '../../src/storage/directory.ts';
 import { contentOf } from '../cache/proof.ts';
 import { gitCorpus } from '../clients/corpus.ts';
 import { scratch } from '../clients/kept.ts';
+import { findingsIn } from '../flow/found.ts';
 import { granary } from '../granary.ts';
 import { seeded } from '../random.ts';
-import { smallRoot } from './kills.ts';
 import type { Soak } from './run.ts';
+import { smallRoot } from './victims.ts';
 
 export const writers: Soak = async ({ seed, count, print }) => {
   const corpus = await gitCorpus();
@@ -38,17 +37,7 @@ export const writers: Soak = async ({ seed, count, print }) => {
     for (const { code, stderr } of await Promise.all([first, second]))
       assert.equal(code, 0, `round ${round}: ${stderr}`);
     assert.deepEqual(contentOf(cache), expected, `round ${round}: another cache`);
-    const found: string[] = [];
-    await verify(directoryStorage(cache), {
-      quick: false,
-      keys: [],
-      sigsNeeded: 0,
-      jobs: 1,
-      report: event => {
-        if ('severity' in event) found.push(event.message);
-      },
-    });
-    assert.deepEqual(found, [], `round ${round}`);
+    assert.deepEqual(await findingsIn(cache), [], `round ${round}`);
     rmSync(cache, { recursive: true });
   }
   print(

@@ -4,6 +4,8 @@ import { availableParallelism } from 'node:os';
 import { codecFor, type WritableCompression } from '../../cache/codec.ts';
 import { explained, GranaryError } from '../../errors.ts';
 import { executeMake } from '../../flow/make.ts';
+import { packSettings } from '../../flow/pack-all.ts';
+import { PackPool } from '../../flow/pack-pool.ts';
 import { planMake, type Source } from '../../flow/plan.ts';
 import { parseReferencesGraph } from '../../format/references-graph.ts';
 import type { StoreDir, StorePath } from '../../format/store-path.ts';
@@ -81,8 +83,14 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const listings = args.has('listings');
   const keys = args.all('sign').map(readSecretKey);
 
-  const plan = await planMake(sources, storage, { storeDir, listings });
-  if (args.has('dry-run')) return showPlan(plan, storage, face);
+  const dryRun = args.has('dry-run');
+  await using pool = new PackPool(packSettings(storage, { compression, level, listings }));
+  const plan = await planMake(sources, storage, {
+    storeDir,
+    listings,
+    onEmpty: () => pool.start(dryRun ? 0 : 1),
+  });
+  if (dryRun) return showPlan(plan, storage, face);
   showStart(plan, storage, face);
   const made = await executeMake(plan, storage, {
     storeDir,
@@ -95,6 +103,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       ...(args.has('want-mass-query') ? { wantMassQuery: true } : {}),
     },
     jobs,
+    pool,
     report: event => showEvent(event, plan, face),
   });
   face.done();

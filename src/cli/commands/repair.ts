@@ -12,6 +12,7 @@ import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { showFinding } from '../show-finding.ts';
+import { growHeapSlowly } from '../small-heap.ts';
 import { counted, secondsText } from '../units.ts';
 
 export const repair: Command = {
@@ -36,6 +37,7 @@ ${exitStatuses}`,
 
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
+  growHeapSlowly();
   const [name, ...more] = args.words;
   if (name === undefined || more.length > 0)
     throw new GranaryError(

@@ -8,6 +8,7 @@ import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
 import { showFinding } from '../show-finding.ts';
+import { growHeapSlowly } from '../small-heap.ts';
 import { counted, secondsText } from '../units.ts';
 
 export const sign: Command = {
@@ -32,6 +33,7 @@ ${exitStatuses}`,
 
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
+  growHeapSlowly();
   const [name, ...roots] = args.words;
   const keys = args.all('sign').map(readSecretKey);
   const drop = args.all('drop');

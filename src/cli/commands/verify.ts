@@ -9,6 +9,7 @@ import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readPublicKeys } from '../key-files.ts';
 import { showFinding } from '../show-finding.ts';
+import { growHeapSlowly } from '../small-heap.ts';
 import { bytesText, counted, secondsText } from '../units.ts';
 
 export const verify: Command = {
@@ -42,6 +43,7 @@ ${exitStatuses}`,
 
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
+  growHeapSlowly();
   const [name, ...roots] = args.words;
   if (name === undefined)
     throw new GranaryError(
