@@ -51,9 +51,15 @@ export async function checkFiles(
   { storage, things, infos, links }: Files,
   { jobs, pool, tell, progress }: Target,
 ): Promise<{ readonly narFiles: number; readonly narBytes: number }> {
-  const files = filesOf(things, infos);
-  const totalNarBytes = sizeOf(files);
-  const totalPaths = files.reduce((sum, { infos }) => sum + infos.length, 0);
+  const present = byFile(things, infos);
+  const groups = () => grouped(filesOf(present), things);
+  const totals = { groups: 0, narFiles: 0, totalNarBytes: 0 };
+  for (const group of groups()) {
+    totals.groups += 1;
+    totals.narFiles += group.length;
+    for (const { infos } of group) totals.totalNarBytes += infos[0]!.narSize;
+  }
+  const { narFiles, totalNarBytes } = totals;
   const done = { narBytes: 0, paths: 0 };
   let narBytes = 0;
   const claim = ({ url, infos }: NarFile) =>
@@ -77,25 +83,23 @@ export async function checkFiles(
           tell(deadLink(link.key, `${link.url} has no file ${link.member}`));
       narBytes += result.facts.narSize ?? 0;
     }
-    done.narBytes += sizeOf([file]);
+    done.narBytes += file.infos[0]!.narSize;
     done.paths += file.infos.length;
-    progress({ ...done, totalNarBytes, totalPaths });
+    progress({ ...done, totalNarBytes, totalPaths: present.length });
   };
 
-  const groups = [...grouped(files)];
-  if (storage.local && groups.length > 1)
-    await each(groups, jobs, async group => {
+  if (storage.local && totals.groups > 1)
+    await each(groups(), jobs, async group => {
       const tasks = group.map(file => ({ file: storage.local!(file.url), claim: claim(file) }));
       const results = await pool.files(tasks);
       for (const [at, result] of results.entries()) await judge(group[at]!, result);
     });
   else
-    await each(files, jobs, async file => judge(file, await readFile(storage, file, claim(file))));
-  return { narFiles: files.length, narBytes };
+    await each(filesOf(present), jobs, async file =>
+      judge(file, await readFile(storage, file, claim(file))),
+    );
+  return { narFiles, narBytes };
 }
-
-const sizeOf = (files: readonly NarFile[]): number =>
-  files.reduce((sum, { infos }) => sum + infos[0]!.narSize, 0);
 
 /** A file that this thread reads: of a storage that is elsewhere, or too few for threads. */
 async function readFile(
@@ -148,12 +152,15 @@ function* filesOf(infos: readonly NarInfo[]): Generator<NarFile> {
   }
 }
 
-function* grouped(files: readonly NarFile[]): Generator<readonly NarFile[]> {
+function* grouped(
+  files: Iterable<NarFile>,
+  things: ReadonlyMap<string, Thing>,
+): Generator<readonly NarFile[]> {
   let group: NarFile[] = [];
   let bytes = 0;
   for (const file of files) {
     group.push(file);
-    bytes += file.size;
+    bytes += things.get(file.url)!.size;
     if (group.length < groupFiles && bytes < groupBytes) continue;
     yield group;
     group = [];
