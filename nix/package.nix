@@ -22,6 +22,7 @@ let
       cp ${../package-lock.json} package-lock.json
       HOME=$TMPDIR npm ci --omit=dev --ignore-scripts
       rm -r node_modules/.bin node_modules/.package-lock.json
+      find node_modules -type d -empty -delete # older npm leave these of what they leave out
       mkdir $out
       mv node_modules $out/node_modules
     '';

@@ -30,11 +30,8 @@ export interface SignSummary {
   readonly refused: readonly StorePath[];
 }
 
-/**
- * Narinfos that are made safe on disk together; each is replaced by itself, at once. ext4 is slow to make
- * files where it has just deleted some, and each replaced one is that: the fewer batches, the better.
- */
-const batchSize = 20_000;
+/** Narinfos that are made safe on disk together, held in memory till then; each is replaced by itself, at once. */
+const batchSize = 10_000;
 
 /**
  * Changes signatures, and nothing else of a narinfo. What is damaged is not signed; dropping needs no proof.
@@ -56,14 +53,15 @@ export async function sign(storage: Storage, options: SignOptions): Promise<Sign
       report(event);
     },
   });
-  const infos = [...all].filter(([key, { path }]) => key === narInfoKey(path));
-  for (const [key, info] of infos) if (!damaged.has(key)) checkNames(key, info, options);
+  const placed = [...all.keys()].filter(key => key === narInfoKey(all.get(key)!.path));
+  for (const key of placed) if (!damaged.has(key)) checkNames(key, all.get(key)!, options);
 
   const changed: StorePath[] = [];
   const refused: StorePath[] = [];
   let unchanged = 0;
   const entries: Entry[] = [];
-  for (const [key, info] of infos) {
+  for (const key of placed) {
+    const info = all.get(key)!;
     const { path } = info;
     const text = await readText(storage, key);
     if (text === undefined) continue; // it went while we looked
@@ -106,12 +104,11 @@ const narInfoKeyOf = ({ key, path }: Finding): string =>
 
 /** Two keys of one name: a client would believe only one of them, and not say why. */
 function checkNames(key: string, info: NarInfo, { keys, drop }: SignOptions): void {
-  const said = fingerprint(info);
   for (const signature of info.signatures) {
     const name = keyNameOf(signature);
     const own = keys.filter(each => each.name === name);
     if (own.length === 0 || drop.includes(name)) continue;
-    if (own.some(({ publicKey }) => holds(signature, publicKey, said))) continue;
+    if (own.some(({ publicKey }) => holds(signature, publicKey, fingerprint(info)))) continue;
     throw new GranaryError(
       'conflict',
       `Cannot sign as "${name}": ${key} has a signature of that name that this key did not make, or not for what it says now; drop it with --drop ${name}, or sign under a new name`,

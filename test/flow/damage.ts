@@ -21,10 +21,10 @@ import type { Healthy, Name } from './healthy.ts';
 
 /** A cache to damage. */
 export class Patient {
-  readonly #healthy: Healthy;
+  readonly #healthy: Pick<Healthy, 'paths'>;
   readonly dir: string;
 
-  constructor(healthy: Healthy, dir: string) {
+  constructor(healthy: Pick<Healthy, 'paths'>, dir: string) {
     this.#healthy = healthy;
     this.dir = dir;
   }
@@ -476,6 +476,7 @@ export const gallery: Readonly<Record<string, Damage>> = {
     do: p => p.link({ archive: `../${p.url('lib')}`, member: 'lib' }),
     finds: ['debuginfo-wrong'],
     quick: [],
+    heals: 'same',
   },
   'a debuginfo link without a target': {
     do: p => p.link(null),

@@ -12,7 +12,7 @@ const skip = await whyNoClients();
 test('make, sign and repair that are killed leave a sound cache, which the next run completes', {
   skip,
 }, async t => {
-  await kills({ seed: 20, count: 9, print: line => t.diagnostic(line) });
+  await kills({ seed: 20, count: 5, print: line => t.diagnostic(line) });
 });
 
 test('two makes at once into one cache make what one makes', { skip }, async t => {

@@ -151,7 +151,7 @@ export async function troublesIn(cache: string): Promise<string[]> {
 }
 
 /** The same files, where nobody writes to them yet. */
-export function copied(from: string, to: string): string {
+function copied(from: string, to: string): string {
   assert.ok(!existsSync(to));
   cpSync(from, to, { recursive: true });
   return to;
