@@ -34,8 +34,10 @@ export interface RepairPlan {
   readonly listings: ReadonlySet<string>;
   /** What nix-cache-info should say, if it does not, and the folders that need a placeholder. */
   readonly frame: { readonly cacheInfo?: string; readonly folders: readonly string[] };
-  /** Files that are of no use to anybody. */
-  readonly remove: readonly string[];
+  /** Files that are of no use to anybody, the latter kind once the path is healed. */
+  readonly remove: readonly { readonly key: string; readonly once?: StorePath }[];
+  /** Files that were there, by key; no folders. */
+  readonly present: ReadonlySet<string>;
   /** Links and pipes in the places of files that are put in anew: they go, if the file comes to lie elsewhere. */
   readonly husks: ReadonlySet<string>;
   /** Damage that nothing here can mend: a person has to look at it. */
@@ -86,14 +88,20 @@ export async function planRepair(
   const heal = new Map<StorePath, readonly Offer[]>();
   const lost: string[] = [];
   const refused: GranaryError[] = [];
+  const unread = new Set(
+    findings.filter(({ id }) => id === 'unreadable').flatMap(found => hashOf(found) ?? []),
+  );
   const wanted = new Set([...broken, ...mild.keys()]);
   for (const hash of wanted) {
     const own = mild.get(hash);
     const offers: Offer[] = own ? [{ info: own, cache: storage }] : [];
     for (const source of sources) {
       const offer = await offerOf(hash, source, storeDir);
-      if (offer instanceof GranaryError) refused.push(offer);
-      else if (offer) offers.push(offer);
+      if (!(offer instanceof GranaryError)) offers.push(...(offer ? [offer] : []));
+      else {
+        refused.push(offer);
+        if (offer.code === 'unavailable') unread.add(hash);
+      }
     }
     const [first] = offers;
     if (first) heal.set(first.info.path, offers);
@@ -101,6 +109,10 @@ export async function planRepair(
     for (const reference of first?.info.references ?? [])
       if (!infos.has(reference)) wanted.add(hashPart(reference));
   }
+  const cacheInfo = await cacheInfoFor(storage, findings, storeDir, things);
+  const isMended = (key: string): boolean =>
+    husks.has(key) || (key === cacheInfoKey && cacheInfo.cacheInfo !== undefined);
+  const isAllThere = heal.size + lost.length + unread.size === 0;
   const urls = new Set([...heal.keys()].map(path => infos.get(path)?.file.url));
   const husks = new Set(
     findings.filter(({ id, key }) => id === 'not-a-file' && urls.has(key)).map(({ key }) => key),
@@ -110,22 +122,19 @@ export async function planRepair(
     infos,
     heal,
     lost,
-    unread: new Set(
-      findings.filter(({ id }) => id === 'unreadable').flatMap(found => hashOf(found) ?? []),
-    ),
+    unread,
     refused,
     listings: new Set([...heal.keys()].map(listingKey).filter(isListing)),
     frame: {
-      ...(await cacheInfoFor(storage, findings, storeDir)),
+      ...cacheInfo,
       folders: findings
         .filter(({ id, key }) => /^folder-/.test(id) && !isBlocked(`${key}/KEEP`, things))
         .map(({ key }) => key),
     },
-    remove: findings.filter(found => isUseless(found, infos, heal)).map(({ key }) => key),
+    remove: findings.flatMap(found => uselessFile(found, infos, isAllThere)),
+    present: new Set([...things.values()].filter(thing => !isFolder(thing)).map(({ key }) => key)),
     husks,
-    others: findings.filter(
-      found => !husks.has(found.key) && isOther(found, wanted, infos, things),
-    ),
+    others: findings.filter(found => !isMended(found.key) && isOther(found, wanted, infos, things)),
     findings,
   };
 }
@@ -134,9 +143,10 @@ async function cacheInfoFor(
   storage: Storage,
   findings: readonly Finding[],
   storeDir: StoreDir,
+  things: Things,
 ): Promise<{ readonly cacheInfo?: string }> {
   const found = findings.find(({ id }) => id.startsWith('cache-info-'));
-  if (!found) return {};
+  if (!found || isBlocked(cacheInfoKey, things)) return {};
   const old = found.id === 'cache-info-malformed' ? await readText(storage, cacheInfoKey) : '';
   return { cacheInfo: withCacheInfo(soundCacheInfo(old ?? '', storeDir), { storeDir }) };
 }
@@ -171,9 +181,10 @@ function ailing(findings: readonly Finding[], infos: RepairPlan['infos'], things
   return { broken, mild };
 }
 
+const isFolder = (thing: Thing | undefined): boolean => thing?.kind.endsWith('folder') ?? false;
+
 /** Whether no file can be put there: a folder is in its place, or something else in that of its folder. */
 function isBlocked(key: string, things: Things): boolean {
-  const isFolder = (thing: Thing | undefined): boolean => thing?.kind.endsWith('folder') ?? false;
   if (isFolder(things.get(key))) return true;
   const parent = things.get(key.replace(/\/?[^/]*$/, ''));
   return parent !== undefined && (!isFolder(parent) || parent.kind === 'closed folder');
@@ -186,13 +197,14 @@ function hashOf({ path, key }: Finding): string | undefined {
 }
 
 /** A narinfo where no Nix asks for it, of a path that is or will be there; a link to nowhere that is to stay so. */
-function isUseless(
-  { id, path }: Finding,
+function uselessFile(
+  { id, key, path }: Finding,
   infos: RepairPlan['infos'],
-  heal: RepairPlan['heal'],
-): boolean {
-  if (id === 'debuginfo-wrong') return heal.size === 0;
-  return id === 'narinfo-misnamed' && (infos.has(path!) || heal.has(path!));
+  isAllThere: boolean,
+): RepairPlan['remove'] {
+  if (id === 'debuginfo-wrong') return isAllThere ? [{ key }] : [];
+  if (id !== 'narinfo-misnamed') return [];
+  return [infos.has(path!) ? { key } : { key, once: path! }];
 }
 
 function isOther(
@@ -201,7 +213,7 @@ function isOther(
   infos: RepairPlan['infos'],
   things: Things,
 ): boolean {
-  if (found.severity !== 'damage' || found.key === cacheInfoKey) return false;
+  if (found.severity !== 'damage') return false;
   if (found.id === 'folder-missing') return isBlocked(`${found.key}/KEEP`, things);
   if (copyIds.has(found.id) && infos.has(found.path!)) return false;
   return !wanted.has(hashOf(found) ?? '');

@@ -54,24 +54,21 @@ export async function executeRepair(
   await storage.sweep?.();
   await mendFrame(plan, storage);
   const failed = new Map<StorePath, GranaryError>();
-  const healed = new Set(await heal(plan, storage, options, failed));
-  for (const key of plan.remove) await remover.remove(key);
+  const unsure = new Set(plan.unread); // a disk that hiccups proves nothing
+  const healed = new Set(await heal(plan, storage, options, failed, unsure));
+  for (const { key, once } of plan.remove)
+    if (once === undefined || healed.has(once)) await remover.remove(key);
   for (const key of await stillHusks(plan, storage)) await remover.remove(key);
   const unhealed = [...plan.heal.keys()].filter(path => !healed.has(path));
   const lost = [...plan.lost, ...unhealed.map(hashPart)];
   const { removed } = remover;
   if (!options.drop) return { healed: [...healed], removed, lost, failed };
-  const unsure = new Set([...plan.unread, ...unavailable(failed)]); // a disk that hiccups proves nothing
   const proven = lost.filter(hash => !unsure.has(hash));
   for (const key of dropOrder(plan, healed, proven)) await remover.remove(key);
   const gone = new Set(removed);
   const left = lost.filter(hash => !gone.has(`${hash}.narinfo`));
   return { healed: [...healed], removed, lost: left, failed };
 }
-
-/** Hash parts of what could not be had just now. */
-const unavailable = (failed: RepairSummary['failed']): readonly string[] =>
-  [...failed].filter(([, { code }]) => code === 'unavailable').map(([path]) => hashPart(path));
 
 /** Deletes, and keeps the keys of what it deleted. */
 function removerOf(storage: Storage, isNeeded: boolean) {
@@ -105,6 +102,7 @@ async function heal(
   storage: Storage,
   options: RepairOptions,
   failed: Map<StorePath, GranaryError>,
+  unsure: Set<string>,
 ): Promise<readonly StorePath[]> {
   const first = new Map([...plan.heal].map(([path, offers]) => [path, offers[0]!.info]));
   const present = new Set([...plan.infos.keys()].filter(path => !plan.heal.has(path)));
@@ -119,12 +117,16 @@ async function heal(
     if (offers.length === 0) break;
     for (const { info } of offers) failed.delete(info.path);
     await fetchAll(offers, plan, { storage, publisher, failed, ...options });
+    for (const [path, { code }] of failed) if (code === 'unavailable') unsure.add(hashPart(path));
   }
   await publisher.publish();
   // What is there and stays broken holds nothing up: its referrers would only be broken too.
   for (const path of failed.keys()) if (plan.infos.has(path)) publisher.stands(path);
   await publisher.publish();
-  for (const { path, behind } of publisher.held()) failed.set(path, heldBack(path, behind));
+  for (const { path, behind } of publisher.held()) {
+    failed.set(path, heldBack(path, behind));
+    if (unsure.has(hashPart(behind))) unsure.add(hashPart(path));
+  }
   return [...plan.heal.keys()].filter(path => !failed.has(path));
 }
 
@@ -220,7 +222,8 @@ function dropOrder(
     .toReversed();
   const order = new Set([...known.filter(hash => gone.has(hash)), ...gone]);
   const misplaced = plan.others.map(({ key }) => key).filter(key => /^[^/]+\.narinfo$/.test(key));
-  return [...[...order].flatMap(hash => [`${hash}.narinfo`, `${hash}.ls`]), ...misplaced];
+  const keys = [...[...order].flatMap(hash => [`${hash}.narinfo`, `${hash}.ls`]), ...misplaced];
+  return keys.filter(key => plan.present.has(key));
 }
 
 /** Where a whole folder cannot be seen, nothing in it is known to be lost. */

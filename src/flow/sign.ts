@@ -72,12 +72,13 @@ export async function sign(storage: Storage, options: SignOptions): Promise<Sign
         `Cannot sign ${path}: somebody changed its narinfo after it was verified; run the same command again`,
         { key },
       );
-    const isRefused = keys.length > 0 && damaged.has(key);
-    const add = isRefused ? [] : keys.map(each => signWith(each, said));
-    if (isRefused) refused.push(path);
-    const signed = withSignatures(text, { add, drop });
+    if (keys.length > 0 && damaged.has(key)) {
+      refused.push(path); // and nothing is dropped: it would be left with neither key
+      continue;
+    }
+    const signed = withSignatures(text, { add: keys.map(each => signWith(each, said)), drop });
     if (signed === text) {
-      unchanged += isRefused ? 0 : 1;
+      unchanged += 1;
       continue;
     }
     changed.push(path);

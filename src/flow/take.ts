@@ -6,7 +6,7 @@ import { checkNar, type NarFacts } from '../cache/nar-check.ts';
 import { type ErrorCode, GranaryError, systemError } from '../errors.ts';
 import type { NarInfo } from '../format/narinfo.ts';
 import type { Signature } from '../format/signature.ts';
-import type { StorePath } from '../format/store-path.ts';
+import { hashPart, type StorePath } from '../format/store-path.ts';
 import { openSpool, spooled } from '../storage/spool.ts';
 import type { Storage } from '../storage/storage.ts';
 import { each } from './each.ts';
@@ -33,8 +33,8 @@ export async function takeAll(takes: readonly Take[], into: Target): Promise<voi
   const { storage, publisher, failed, jobs } = into;
   using spool = openSpool(storage);
   await each(takes, jobs, async ({ info, source, signatures, listing }) => {
-    const { url, compression } = info.file;
-    const name = spool.name(url);
+    const { compression } = info.file;
+    const name = spool.name(`nar/${hashPart(info.path)}.nar`); // its URL may be anything
     try {
       const facts = await spoolChecked(source, info, name, listing);
       const key = narKey(facts.fileHash, compression as WritableCompression);

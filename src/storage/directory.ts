@@ -66,6 +66,12 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
     const parent = dirname(file);
     if (known.has(parent)) return;
     mkdirSync(parent, { recursive: true });
+    for (let folder = parent; folder.length > root.length; folder = dirname(folder))
+      if (lstatSync(folder).isSymbolicLink())
+        throw new GranaryError(
+          'usage',
+          `Cannot write into ${folder}: it is a link that leads out of ${root}; put a folder there`,
+        );
     known.add(parent);
   };
 

@@ -4,12 +4,15 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { GranaryError } from '../../src/errors.ts';
 import { executeRepair } from '../../src/flow/repair.ts';
 import { planRepair, type RepairSource } from '../../src/flow/repair-plan.ts';
 import { generateKey, parseSecretKey } from '../../src/format/key.ts';
@@ -322,4 +325,78 @@ test('another key signs, and repair from the other cache unites the signatures',
   await repair(patient.dir, [{ cache: directoryStorage(other.dir) }]);
   const info = parseNarInfo(patient.text('app'), defaultStoreDir);
   assert.deepEqual(info.signatures.map(each => each.split(':')[0]).sort(), ['other-1', 'test-1']);
+});
+
+test('what a source says of where its file lies does not decide where ours does', async () => {
+  for (const url of [`${'5'.repeat(32)}.narinfo/x`, `nar/${'x'.repeat(245)}`, 'log/x']) {
+    const [patient, other] = [patientOf(), patientOf()];
+    rmSync(patient.file(patient.key('base')));
+    mkdirSync(join(other.file(url), '..'), { recursive: true });
+    cpSync(other.file(other.url('base')), other.file(url));
+    other.field('base', 'URL', url);
+    const { healed } = await repair(patient.dir, [{ cache: directoryStorage(other.dir) }]);
+    assert.deepEqual(healed, [healthy.paths.base], url);
+    assert.deepEqual(contentOf(patient.dir), contentOf(healthy.cache), url);
+  }
+});
+
+test('a misplaced narinfo that is the only one of its path stays until the path is healed', async () => {
+  const [patient, bad] = [patientOf(), patientOf()];
+  renameSync(patient.file(patient.key('base')), patient.file('foo.narinfo'));
+  rmSync(bad.file(bad.url('base')));
+  const before = contentOf(patient.dir);
+  await repair(patient.dir, [{ cache: directoryStorage(bad.dir) }]);
+  assert.deepEqual(contentOf(patient.dir), before);
+  await repair(patient.dir, secondCache);
+  assert.deepEqual(contentOf(patient.dir), contentOf(healthy.cache));
+});
+
+test('what a source could not be asked for is not dropped', async () => {
+  const patient = patientOf();
+  rmSync(patient.file(patient.url('lib')));
+  const sick: Storage = {
+    ...directoryStorage(healthy.cache),
+    get: async () => {
+      throw new GranaryError('unavailable', 'Cannot read: the disk hiccups');
+    },
+  };
+  const before = contentOf(patient.dir);
+  const { lost, removed } = await repair(patient.dir, [{ cache: sick }], { drop: true });
+  assert.deepEqual([lost, removed], [[patient.key('lib').slice(0, 32)], []]);
+  assert.deepEqual(contentOf(patient.dir), before);
+});
+
+test('a debuginfo file stays while the NAR that it leads to may come back', async () => {
+  const patient = patientOf();
+  patient.link({ archive: `../${patient.url('lib')}`, member: 'lib/lib.so' });
+  rmSync(patient.file(patient.url('lib')));
+  const { removed } = await repair(patient.dir, []);
+  assert.deepEqual(removed, []);
+});
+
+test('a nix-cache-info that cannot be read, or is a folder, is no whole cache, and stops nothing', async () => {
+  for (const spoil of [
+    (file: string) => truncateSync(file, 65 << 20),
+    (file: string) => {
+      rmSync(file);
+      mkdirSync(file);
+    },
+  ]) {
+    const patient = patientOf();
+    spoil(patient.file('nix-cache-info'));
+    rmSync(patient.file(patient.url('lib')));
+    const { plan, healed } = await repair(patient.dir, secondCache);
+    assert.deepEqual(healed, [healthy.paths.lib]);
+    assert.ok(plan.others.some(({ key }) => key === 'nix-cache-info'));
+  }
+});
+
+test('drop names only what it removed, and leaves folders to a person', async () => {
+  const patient = patientOf();
+  rmSync(patient.file(patient.url('lib')));
+  for (const name of ['app', 'lib'] as const)
+    rmSync(patient.file(patient.key(name).replace('narinfo', 'ls')));
+  mkdirSync(patient.file(patient.key('lib').replace('narinfo', 'ls')));
+  const { removed } = await repair(patient.dir, [], { drop: true });
+  assert.deepEqual(removed, [patient.key('app'), patient.key('lib')]);
 });

@@ -214,3 +214,11 @@ test('signed paths are published with one call, after which each holds', async (
   await signIn(counted);
   assert.deepEqual(batches, [5]);
 });
+
+test('a path that is refused keeps the signatures that were to be dropped', async () => {
+  const patient = patientOf();
+  gallery['a listing that is no JSON']!.do(patient);
+  const { changed, refused } = await signIn(patient.dir, { drop: ['test-1'] });
+  assert.deepEqual([changed.length, refused], [4, [healthy.paths.app]]);
+  assert.deepEqual(signersOf(patient, 'app'), ['test-1']);
+});

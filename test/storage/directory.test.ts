@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -100,3 +107,12 @@ for (const [what, name] of Object.entries<() => string>({
   test(`openStorage refuses ${what} as usage`, () => {
     assert.throws(() => openStorage(name()), { name: 'GranaryError', code: 'usage' });
   });
+
+test('nothing is put through a folder that is a link out of the storage', async () => {
+  const [root, elsewhere] = [temporaryFolder(), temporaryFolder()];
+  symlinkSync(elsewhere, join(root, 'nar'));
+  const storage = directoryStorage(root);
+  await assert.rejects(storage.put('nar/x', bodyOf('x')), { code: 'usage', message: /is a link/ });
+  assert.throws(() => storage.spool!('nar/x'), { code: 'usage' });
+  assert.deepEqual(readdirSync(elsewhere), []);
+});
