@@ -1,12 +1,26 @@
 /** The checking threads, seen from the main thread: started when they are needed, and no more than that. */
-import { extname } from 'node:path';
+import { dirname, extname } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
-import type { PublicKey } from '../format/key.ts';
-import type { CheckRequest, CheckResult, CheckTask, SignedText } from './check-worker.ts';
+import { cacheInfoKey } from '../cache/cache.ts';
+import type { SecretKey } from '../format/key.ts';
+import type { Storage } from '../storage/storage.ts';
+import type {
+  CheckRequest,
+  CheckResult,
+  CheckTask,
+  NarInfoRequest,
+  SignRequest,
+} from './check-worker.ts';
+import type { Narration } from './narration.ts';
+import type { Signed, SignWanted } from './signed.ts';
 
 /** All that a thread makes is garbage at once: left to itself it lets 30 MiB of it pile up. */
 const youngMb = 4;
+
+/** The folder of a storage whose files threads can open. */
+export const rootOf = (storage: Storage): string | undefined =>
+  storage.local && dirname(storage.local(cacheInfoKey));
 
 export class CheckPool implements AsyncDisposable {
   readonly #all: Worker[] = [];
@@ -17,15 +31,18 @@ export class CheckPool implements AsyncDisposable {
     return this.#ask({ tasks });
   }
 
-  /** Of each text's signatures, whether they hold. */
-  signatures(
-    texts: readonly SignedText[],
-    keys: readonly PublicKey[],
-  ): Promise<readonly (readonly boolean[])[]> {
-    return this.#ask({ texts, keys: keys.map(({ text }) => text) });
+  /** Reads narinfos; of those that went away, nothing. */
+  narInfos(request: NarInfoRequest): Promise<readonly Narration[]> {
+    return this.#ask(request);
   }
 
-  #ask<Answer>(request: CheckRequest): Promise<Answer> {
+  /** Signs narinfos; the new texts are written nowhere. */
+  signed({ keys, ...request }: Omit<SignRequest, 'drop'> & SignWanted): Promise<readonly Signed[]> {
+    return this.#ask(request, keys);
+  }
+
+  /** Keys travel as the objects that they are: their text is nowhere. */
+  #ask<Answer>(request: CheckRequest, keys: readonly SecretKey[] = []): Promise<Answer> {
     const worker = this.#idle.pop() ?? this.#start();
     return new Promise((done, fail) => {
       worker.once('error', fail);
@@ -34,7 +51,7 @@ export class CheckPool implements AsyncDisposable {
         this.#idle.push(worker);
         done(JSON.parse(answer));
       });
-      worker.postMessage(JSON.stringify(request));
+      worker.postMessage([JSON.stringify(request), keys]);
     });
   }
 

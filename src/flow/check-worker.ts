@@ -1,17 +1,31 @@
-/** A checking thread: reads NAR files of this machine and says what they are, or whether signatures hold. */
+/** A checking thread: reads files of a cache on this machine, narinfos or NARs, and says what they are. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { checkNar, type NarClaim, type NarFacts } from '../cache/nar-check.ts';
-import { heldBy, parsePublicKey } from '../format/key.ts';
-import type { Signature } from '../format/signature.ts';
+import { parsePublicKey, type SecretKey } from '../format/key.ts';
+import type { StoreDir } from '../format/store-path.ts';
+import { directoryStorage } from '../storage/directory.ts';
+import { type Narration, narrationsIn } from './narration.ts';
+import { type Signed, type SignTask, type SignWanted, signedIn } from './signed.ts';
 
-/**
- * Files to read, or texts with the keys that may have signed them. It comes as JSON, and so does the answer:
- * that takes a third of the time of a structured clone.
- */
-export type CheckRequest =
-  | { readonly tasks: readonly CheckTask[] }
-  | { readonly texts: readonly SignedText[]; readonly keys: readonly string[] };
+/** It comes as JSON, and so does the answer: that takes a third of the time of a structured clone. */
+export type CheckRequest = NarInfoRequest | SignRequest | { readonly tasks: readonly CheckTask[] };
+
+/** Narinfos to read in the cache at `root`. */
+export interface NarInfoRequest {
+  readonly root: string;
+  readonly keys: readonly string[];
+  readonly storeDir: StoreDir;
+  /** Public keys, as text. */
+  readonly believed: readonly string[];
+  readonly sigsNeeded: number;
+}
+
+/** Narinfos to sign in the cache at `root`. */
+export interface SignRequest extends Omit<SignWanted, 'keys'> {
+  readonly root: string;
+  readonly tasks: readonly SignTask[];
+}
 
 /** One file to check. */
 export interface CheckTask {
@@ -20,12 +34,6 @@ export interface CheckTask {
 }
 
 export type CheckResult = { readonly facts: NarFacts } | Unread;
-
-/** A fingerprint, and the signatures of it. */
-export interface SignedText {
-  readonly text: string;
-  readonly signatures: readonly Signature[];
-}
 
 /** Why a file cannot be read. */
 export interface Unread {
@@ -40,20 +48,26 @@ const collectEvery = 16 << 20;
 let uncollected = 0;
 
 const port = parentPort as MessagePort;
-port.on('message', async (request: string) => {
-  port.postMessage(JSON.stringify(await answer(JSON.parse(request))));
+port.on('message', async ([request, keys]: [string, readonly SecretKey[]]) => {
+  port.postMessage(JSON.stringify(await answer(JSON.parse(request), keys)));
 });
 
 async function answer(
   request: CheckRequest,
-): Promise<readonly CheckResult[] | readonly (readonly boolean[])[]> {
-  if ('texts' in request) {
-    const keys = request.keys.map(key => parsePublicKey(key, 'that was given'));
-    return request.texts.map(({ text, signatures }) => heldBy(keys, signatures, text));
-  }
+  keys: readonly SecretKey[],
+): Promise<readonly (CheckResult | Narration | Signed)[]> {
+  if ('keys' in request) return narrations(request);
+  if ('drop' in request)
+    return signedIn(directoryStorage(request.root), request.tasks, { ...request, keys });
   const results: CheckResult[] = [];
   for (const { file, claim } of request.tasks) results.push(await check(file, claim));
   return results;
+}
+
+async function narrations(request: NarInfoRequest): Promise<readonly Narration[]> {
+  const { root, keys, storeDir, believed, sigsNeeded } = request;
+  const believedKeys = believed.map(text => parsePublicKey(text, 'that was given'));
+  return narrationsIn(directoryStorage(root), keys, { storeDir, keys: believedKeys, sigsNeeded });
 }
 
 async function check(file: string, claim: NarClaim): Promise<CheckResult> {

@@ -1,12 +1,9 @@
-/**
- * NarInfos as they are kept by the hundred thousand. Their texts would be 100 MB, and a string that was
- * cut from a text keeps all of it; what several say is kept once.
- */
+/** NarInfos as they are kept by the hundred thousand: what several say is kept once. */
 import type { NarInfo } from '../format/narinfo.ts';
 import type { StorePath } from '../format/store-path.ts';
 import type { Thing } from '../storage/storage.ts';
 
-/** Makes of each narinfo one that takes little memory, and has no text. */
+/** Makes of each narinfo one that takes little memory. */
 export function infoKeeper(things: ReadonlyMap<string, Thing>): (info: NarInfo) => NarInfo {
   const paths = new Map<StorePath, StorePath>();
   const once = (path: StorePath): StorePath => {
@@ -15,21 +12,17 @@ export function infoKeeper(things: ReadonlyMap<string, Thing>): (info: NarInfo) 
     return known ?? path;
   };
   return info => {
-    const { path, references, file, ...rest } = info;
-    const own: typeof rest = apart({ ...rest, text: '' });
-    const { url, fileHash, ...packed } = file;
+    const { narHash, file } = info;
+    const { url, fileHash } = file;
     return {
-      ...own,
-      path: once(path),
-      references: references.map(once),
+      ...info,
+      path: once(info.path),
+      references: info.references.map(once),
       file: {
-        ...packed,
-        url: things.get(url)?.key ?? apart(url),
-        ...(fileHash && { fileHash: fileHash === own.narHash ? own.narHash : apart(fileHash) }),
+        ...file,
+        url: things.get(url)?.key ?? url,
+        ...(fileHash === narHash ? { fileHash: narHash } : {}),
       },
     };
   };
 }
-
-/** A copy that shares nothing with what its strings were cut from. */
-const apart = <T>(value: T): T => JSON.parse(JSON.stringify(value));

@@ -1,10 +1,9 @@
 /** What a narinfo says wrongly by itself, and of the files and narinfos around it. */
 import { readText } from '../cache/cache.ts';
-import { GranaryError } from '../errors.ts';
 import { contentAddressedPath, partsOf } from '../format/content-address.ts';
 import { algorithmOf } from '../format/hash.ts';
-import { hiddenFields, type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
-import { namePart, type StoreDir, storeDirOf } from '../format/store-path.ts';
+import { hiddenFields, type NarInfo, narInfoKey } from '../format/narinfo.ts';
+import { namePart, storeDirOf } from '../format/store-path.ts';
 import { checkKey, type Storage, type Thing } from '../storage/storage.ts';
 import { type Finding, finding } from './findings.ts';
 
@@ -22,27 +21,8 @@ export async function readSide(
   }
 }
 
-/** Reads a narinfo of which anything may be wrong. */
-export function readNarInfoText(
-  key: string,
-  text: string,
-  storeDir: StoreDir,
-): { readonly info?: NarInfo; readonly findings: readonly Finding[] } {
-  let info: NarInfo;
-  try {
-    info = parseNarInfo(text, storeDir);
-  } catch (error) {
-    if (!(error instanceof GranaryError)) throw error;
-    const foreign = /^StorePath: (\/[^\n]*)\/[^/\n]+$/m.exec(text)?.[1];
-    const id =
-      foreign !== undefined && foreign !== storeDir ? 'narinfo-foreign' : 'narinfo-malformed';
-    const message = error.message.replace(/^Cannot read the narinfo/, `Cannot read ${key}`);
-    return { findings: [finding(id, key, message)] };
-  }
-  return { info, findings: [...ownFindings(key, text, info)] };
-}
-
-function* ownFindings(key: string, text: string, info: NarInfo): Generator<Finding> {
+/** What is wrong with a narinfo by itself. */
+export function* narInfoFindings(key: string, text: string, info: NarInfo): Generator<Finding> {
   const { path, ca, narHash, file } = info;
   if (key !== narInfoKey(path))
     yield finding(

@@ -10,7 +10,6 @@ import { GranaryError } from '../errors.ts';
 import type { PublicKey } from '../format/key.ts';
 import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
 import {
-  baseName,
   defaultStoreDir,
   parseStoreDir,
   type StoreDir,
@@ -21,11 +20,10 @@ import { CheckPool } from './check-pool.ts';
 import { topological } from './closure.ts';
 import { readDebugLinks } from './debug-links.ts';
 import { type Finding, finding } from './findings.ts';
-import { infoKeeper } from './kept-infos.ts';
+import { narrationsIn, readNarInfos } from './narration.ts';
 import { type CheckProgress, checkFiles, listingFindings } from './verify-files.ts';
-import { fileFindings, readNarInfoText, readSide } from './verify-narinfo.ts';
+import { fileFindings } from './verify-narinfo.ts';
 import { frameFindings, sideFindings } from './verify-sides.ts';
-import { checkSignatures } from './verify-signatures.ts';
 
 export interface VerifyOptions {
   /** Reads no NAR file. */
@@ -74,13 +72,13 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   };
   const things = await inventoryOf(storage);
   const storeDir = await storeDirFor(storage, things);
-  const narrated = await readNarInfos(storage, things, storeDir);
-  const chosen = roots && closureIn(narrated, roots, storage.url);
-  const infos = where(narrated.infos, key => chosen?.has(key) ?? true);
+  await using pool = new CheckPool();
+  const expected = { storeDir, keys, sigsNeeded };
+  const narrated = await readNarInfos({ storage, things, expected, roots }, { jobs, pool });
+  const { infos } = narrated;
 
   for await (const found of frameFindings(storage, things)) tell(found);
-  for (const [key, own] of narrated.findings)
-    if (chosen?.has(key) ?? true) for (const found of own) tell(found);
+  for (const found of narrated.findings) tell(found);
   // Where a narinfo is not in its place, no Nix asks for it.
   const placed = where(infos, (key, { path }) => key === narInfoKey(path));
   for (const [key, info] of placed) {
@@ -88,10 +86,7 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
     if (quick || things.get(info.file.url)?.kind !== 'value')
       for await (const found of listingFindings(storage, things, info)) tell(found);
   }
-  await using pool = new CheckPool();
-  if (keys.length > 0) await checkSignatures(placed, { keys, sigsNeeded, jobs, pool, tell });
-  for await (const found of holeFindings(placed, narrated.infos, lookup(also, storeDir)))
-    tell(found);
+  for await (const found of holeFindings(placed, infos, lookup(also, storeDir))) tell(found);
   for (const found of circleFindings(placed)) tell(found);
   if (placed.size < infos.size) for (const found of conflictFindings(infos)) tell(found);
 
@@ -145,62 +140,6 @@ async function storeDirFor(
   }
 }
 
-/** All that the narinfos of a cache say. */
-interface Narrated {
-  readonly infos: ReadonlyMap<string, NarInfo>;
-  /** What is wrong with each by itself; a narinfo that is here and not in `infos` cannot be read. */
-  readonly findings: ReadonlyMap<string, readonly Finding[]>;
-  /** Files that narinfos name which cannot be read. */
-  readonly claimed: ReadonlySet<string>;
-}
-
-async function readNarInfos(
-  storage: Storage,
-  things: ReadonlyMap<string, Thing>,
-  storeDir: StoreDir,
-): Promise<Narrated> {
-  const infos = new Map<string, NarInfo>();
-  const findings = new Map<string, readonly Finding[]>();
-  const claimed = new Set<string>();
-  const kept = infoKeeper(things);
-  for (const { key, kind } of things.values()) {
-    if (kind !== 'value' || !/^[^/]+\.narinfo$/.test(key)) continue;
-    const text = await readSide(storage, key);
-    if (text === undefined) continue; // it went while we looked
-    if (typeof text !== 'string') {
-      findings.set(key, [text]);
-      continue;
-    }
-    const { info, findings: own } = readNarInfoText(key, text, storeDir);
-    if (own.length > 0) findings.set(key, own);
-    if (info) infos.set(key, kept(info));
-    const url = info ? undefined : /^URL: (.*)$/m.exec(text)?.[1];
-    if (url !== undefined) claimed.add(url.trimEnd());
-  }
-  return { infos, findings, claimed };
-}
-
-/** The keys of the closures of some roots, each named by store path, base name or hash part. */
-function closureIn(
-  { infos, findings }: Narrated,
-  roots: readonly string[],
-  url: string,
-): ReadonlySet<string> {
-  const wanted = new Set<string>();
-  for (const root of roots) {
-    const name = root.replace(/\/+$/, '').replace(/^.*\//, '');
-    const key = `${name.slice(0, 32)}.narinfo`;
-    const info = infos.get(key);
-    const isIt = info ? name.length === 32 || name === baseName(info.path) : findings.has(key);
-    if (!isIt)
-      throw new GranaryError('absent', `Cannot find ${root} in the cache ${url}`, { path: root });
-    wanted.add(key);
-  }
-  for (const key of wanted)
-    for (const reference of infos.get(key)?.references ?? []) wanted.add(narInfoKey(reference));
-  return wanted;
-}
-
 /** Whether the other cache has a path; each is asked for once. */
 function lookup(
   also: Storage | undefined,
@@ -217,8 +156,8 @@ function lookup(
 
 async function hasPath(storage: Storage, path: StorePath, storeDir: StoreDir): Promise<boolean> {
   const key = narInfoKey(path);
-  const text = await readSide(storage, key);
-  return typeof text === 'string' && readNarInfoText(key, text, storeDir).info?.path === path;
+  const [found] = await narrationsIn(storage, [key], { storeDir, keys: [], sigsNeeded: 0 });
+  return found?.info?.path === path;
 }
 
 /** Law 2: every reference has a narinfo, here or in the cache that closes this one. A hole is one finding. */

@@ -9,10 +9,9 @@ import {
   createPublicKey,
   generateKeyPairSync,
   type KeyObject,
-  sign,
-  verify,
 } from 'node:crypto';
 import { GranaryError } from '../errors.ts';
+import { ed25519 } from './ed25519.ts';
 import { decodeBase64 } from './hash.ts';
 import { keyNameOf, parseSignature, type Signature } from './signature.ts';
 
@@ -20,7 +19,8 @@ export interface PublicKey {
   readonly name: string;
   /** `NAME:BASE64` */
   readonly text: string;
-  readonly key: KeyObject;
+  /** 32 of them. */
+  readonly bytes: Buffer;
 }
 
 /** Its text is nowhere in it: a secret cannot be printed by mistake. */
@@ -64,18 +64,18 @@ export function parsePublicKey(text: string, where: string): PublicKey {
 
 export const signWith = ({ name, key }: SecretKey, fingerprint: string): Signature =>
   parseSignature(
-    `${name}:${sign(null, Buffer.from(fingerprint, 'latin1'), key).toString('base64')}`,
+    `${name}:${ed25519().sign(Buffer.from(fingerprint, 'latin1'), key).toString('base64')}`,
   );
 
 /** Whether the signature is this key's and right: one of another length is as wrong as another. */
 export function holds(
   signature: Signature,
-  { name, key }: PublicKey,
+  { name, bytes: key }: PublicKey,
   fingerprint: string,
 ): boolean {
   if (keyNameOf(signature) !== name) return false;
   const bytes = Buffer.from(signature.slice(name.length + 1), 'base64');
-  return bytes.length === 64 && verify(null, Buffer.from(fingerprint, 'latin1'), key, bytes);
+  return bytes.length === 64 && ed25519().verify(bytes, Buffer.from(fingerprint, 'latin1'), key);
 }
 
 /** Of each signature, whether one of the keys made it. */
@@ -86,14 +86,11 @@ export const heldBy = (
 ): readonly boolean[] =>
   signatures.map(signature => keys.some(key => holds(signature, key, fingerprint)));
 
-function publicKey(name: string, bytes: Buffer): PublicKey {
-  const jwk = { kty: 'OKP', crv: 'Ed25519', x: base64url(bytes) };
-  return {
-    name,
-    text: `${name}:${bytes.toString('base64')}`,
-    key: createPublicKey({ key: jwk, format: 'jwk' }),
-  };
-}
+const publicKey = (name: string, bytes: Buffer): PublicKey => ({
+  name,
+  text: `${name}:${bytes.toString('base64')}`,
+  bytes,
+});
 
 function parse(
   text: string,

@@ -1,0 +1,175 @@
+/**
+ * What the narinfos of a cache say: of all, or of some closures alone, so that these cost what they are and
+ * not what the cache is.
+ *
+ * Threads read them where there are many: of 200 µs that one takes, a signature's check is 130.
+ */
+import { GranaryError } from '../errors.ts';
+import { type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
+import { baseName, type StoreDir } from '../format/store-path.ts';
+import type { Storage, Thing } from '../storage/storage.ts';
+import { type CheckPool, rootOf } from './check-pool.ts';
+import { each } from './each.ts';
+import { type Finding, finding } from './findings.ts';
+import { infoKeeper } from './kept-infos.ts';
+import { narInfoFindings, readSide } from './verify-narinfo.ts';
+import { type Beliefs, signatureFindings } from './verify-signatures.ts';
+
+/** What one narinfo says. */
+export interface Narration {
+  readonly key: string;
+  /** Nothing for one that cannot be read. Without its text, which would be most of the memory. */
+  readonly info?: NarInfo;
+  /** The file that it names even if it cannot be read. */
+  readonly claimed?: string;
+  /** What is wrong with it by itself. */
+  readonly findings: readonly Finding[];
+}
+
+/** What a narinfo is measured by. */
+export interface Expected extends Beliefs {
+  readonly storeDir: StoreDir;
+}
+
+/** Reads narinfos of which anything may be wrong; of those that went away, nothing. */
+export async function narrationsIn(
+  storage: Storage,
+  keys: readonly string[],
+  expected: Expected,
+): Promise<readonly Narration[]> {
+  const all: Narration[] = [];
+  for (const key of keys) {
+    const text = await readSide(storage, key);
+    if (typeof text === 'string') all.push(narrationOf(key, text, expected));
+    else if (text !== undefined) all.push({ key, findings: [text] });
+  }
+  return all;
+}
+
+function narrationOf(key: string, text: string, expected: Expected): Narration {
+  const { storeDir } = expected;
+  try {
+    const info = parseNarInfo(text, storeDir);
+    const findings = [...narInfoFindings(key, text, info)];
+    // Where a narinfo is not in its place, no Nix asks for it.
+    if (key === narInfoKey(info.path)) findings.push(...signatureFindings(key, info, expected));
+    return { key, info: { ...info, text: '' }, findings };
+  } catch (error) {
+    if (!(error instanceof GranaryError)) throw error;
+    const foreign = /^StorePath: (\/[^\n]*)\/[^/\n]+$/m.exec(text)?.[1];
+    const id =
+      foreign !== undefined && foreign !== storeDir ? 'narinfo-foreign' : 'narinfo-malformed';
+    const message = error.message.replace(/^Cannot read the narinfo/, `Cannot read ${key}`);
+    const url = /^URL: (.*)$/m.exec(text)?.[1];
+    const claimed = url === undefined ? {} : { claimed: url.trimEnd() };
+    return { key, ...claimed, findings: [finding(id, key, message)] };
+  }
+}
+
+interface Wanted {
+  readonly storage: Storage;
+  readonly things: ReadonlyMap<string, Thing>;
+  readonly expected: Expected;
+  /** Only the closures of these, each named by store path, base name or hash part; without it, everything. */
+  readonly roots?: readonly string[] | undefined;
+}
+
+interface Threads {
+  readonly jobs: number;
+  readonly pool: CheckPool;
+}
+
+/** All that the narinfos say. */
+interface Narrated {
+  /** By key. */
+  readonly infos: ReadonlyMap<string, NarInfo>;
+  readonly findings: readonly Finding[];
+  /** Files that narinfos name which cannot be read. */
+  readonly claimed: ReadonlySet<string>;
+}
+
+/** @throws GranaryError `absent` for a root that the cache lacks */
+export async function readNarInfos(wanted: Wanted, threads: Threads): Promise<Narrated> {
+  const { storage, things, roots } = wanted;
+  const infos = new Map<string, NarInfo>();
+  const findings: Finding[] = [];
+  const claimed = new Set<string>();
+  const kept = infoKeeper(things);
+  const take = (narration: Narration): void => {
+    findings.push(...narration.findings);
+    if (narration.claimed !== undefined) claimed.add(narration.claimed);
+    if (narration.info) infos.set(narration.key, kept(narration.info));
+  };
+  const isThere = (key: string): boolean => things.get(key)?.kind === 'value';
+  if (!roots) {
+    const isNarInfo = (key: string): boolean => /^[^/]+\.narinfo$/.test(key) && isThere(key);
+    await readAll([...things.keys()].filter(isNarInfo), wanted, threads, take);
+    return { infos, findings, claimed };
+  }
+  const read = new Set<string>();
+  let level = new Set(roots.map(rootKey));
+  for (let isFirst = true; level.size > 0; isFirst = false) {
+    const fresh = [...level].filter(key => isThere(key) && !read.has(key));
+    await readAll(fresh, wanted, threads, take);
+    if (isFirst) for (const root of roots) checkRoot(root, infos, findings, storage.url);
+    for (const key of fresh) read.add(key);
+    const references = fresh.flatMap(key => infos.get(key)?.references ?? []);
+    level = new Set(references.map(narInfoKey));
+  }
+  return { infos, findings, claimed };
+}
+
+/** Fewer are read by this thread before another has started. */
+const fewestForThreads = 256;
+/** An answer of more than these goes past the young generation, and peaks at twice the memory. */
+const batchSize = 64;
+
+/** Reads them on all cores, and takes them in order. */
+async function readAll(
+  keys: readonly string[],
+  { storage, expected }: Wanted,
+  { jobs, pool }: Threads,
+  take: (narration: Narration) => void,
+): Promise<void> {
+  const root = keys.length > fewestForThreads ? rootOf(storage) : undefined;
+  const { storeDir, sigsNeeded } = expected;
+  const believed = expected.keys.map(({ text }) => text);
+  const done = new Map<number, readonly Narration[]>();
+  let next = 0;
+  await each(batchesOf(keys), jobs, async ([at, batch]) => {
+    const read = root
+      ? pool.narInfos({ root, keys: batch, storeDir, believed, sigsNeeded })
+      : narrationsIn(storage, batch, expected).then(apart);
+    done.set(at, await read);
+    for (; done.has(next); next++) {
+      done.get(next)!.forEach(take);
+      done.delete(next);
+    }
+  });
+}
+
+function* batchesOf(keys: readonly string[]): Generator<readonly [at: number, readonly string[]]> {
+  for (let at = 0; at * batchSize < keys.length; at++)
+    yield [at, keys.slice(at * batchSize, (at + 1) * batchSize)];
+}
+
+/** A copy that shares nothing with the texts that its strings were cut from. */
+const apart = <T>(value: T): T => JSON.parse(JSON.stringify(value));
+
+const rootName = (root: string): string => root.replace(/\/+$/, '').replace(/^.*\//, '');
+const rootKey = (root: string): string => `${rootName(root).slice(0, 32)}.narinfo`;
+
+function checkRoot(
+  root: string,
+  infos: ReadonlyMap<string, NarInfo>,
+  findings: readonly Finding[],
+  url: string,
+): void {
+  const [name, key] = [rootName(root), rootKey(root)];
+  const info = infos.get(key);
+  const isIt = info
+    ? name.length === 32 || name === baseName(info.path)
+    : findings.some(found => found.key === key);
+  if (!isIt)
+    throw new GranaryError('absent', `Cannot find ${root} in the cache ${url}`, { path: root });
+}
