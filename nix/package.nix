@@ -28,7 +28,7 @@ let
     '';
     dontFixup = true;
     outputHashMode = "recursive";
-    outputHash = "sha256-Ihc72LivBnb3R2XN6Wy2cJSqABH1Op4EnIUwKCkrLWY=";
+    outputHash = "sha256-9D7BPXV8KFU8inIqHPMTD6r9+g30R67ZhdqLwPaTRT4=";
   };
 in
 stdenvNoCC.mkDerivation {

@@ -14,6 +14,9 @@ export async function collect(bytes: Bytes, limit: number): Promise<Buffer | und
   return chunks.length === 1 ? Buffer.from(chunks[0]!) : Buffer.concat(chunks, size);
 }
 
+/** Who is lent a chunk may keep it if it has no more bytes than this. */
+export const keptBytes = 64 << 10;
+
 /** Gives back the memory of bytes that nobody needs any more, but for small ones: they share Node's pool. */
 export function release({ buffer }: Uint8Array): void {
   if (buffer instanceof ArrayBuffer && buffer.byteLength > Buffer.poolSize) buffer.transfer(0);

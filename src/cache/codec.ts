@@ -38,8 +38,11 @@ export interface Codec {
   /** What it gives is in a buffer of its own, unless it is small. */
   compressPiece?(bytes: Uint8Array, level: number): Uint8Array | Promise<Uint8Array>;
   compressStream?(bytes: Bytes, level: number): AsyncIterable<Uint8Array>;
-  /** Throws `malformed` for what is not this, and `corrupt` after `limit` bytes if more would come out. */
-  decompress(bytes: Bytes, limit: number): AsyncGenerator<Uint8Array>;
+  /**
+   * Throws `malformed` for what is not this, and `corrupt` after `limit` bytes if more would come out. Chunks of over
+   * `keptBytes` may be `lent`: gone when the next is asked for.
+   */
+  decompress(bytes: Bytes, limit: number, lent?: boolean): AsyncGenerator<Uint8Array>;
 }
 
 const KiB = 2 ** 10;
@@ -59,7 +62,7 @@ export const codecs: Readonly<Record<WritableCompression, Codec>> = {
         pledgedSrcSize: bytes.length,
         params: { [constants.ZSTD_c_compressionLevel]: level },
       }),
-    decompress: (bytes, limit) => limited(readZstd(bytes), limit),
+    decompress: (bytes, limit, lent) => limited(readZstd(bytes, lent), limit),
   },
   xz: {
     extension: '.xz',

@@ -3,7 +3,7 @@
  * decompressed, and nothing is allocated by a size that is stated.
  */
 import { createHash, hash, type Hash as OpenSum } from 'node:crypto';
-import type { Bytes } from '../bytes.ts';
+import { type Bytes, keptBytes } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { ModuloSum } from '../format/content-address.ts';
 import { type Hash, type HashAlgorithm, hashOf } from '../format/hash.ts';
@@ -78,7 +78,7 @@ export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts>
   const input = tapped();
   let ended = false;
   try {
-    const nar = codecFor(claim.compression).decompress(keptOpen(input), claim.limit);
+    const nar = codecFor(claim.compression).decompress(keptOpen(input), claim.limit, true);
     for await (const chunk of nar) out.push(chunk);
     ended = true;
     fault = out.fault();
@@ -183,7 +183,7 @@ class Outcome {
 }
 
 /**
- * A sum of chunks that nobody changes. A single one is summed in one go: OpenSSL's object costs more
+ * A sum of chunks, of which big ones may be lent. A single small one is summed in one go: OpenSSL's object costs more
  * than a small file's bytes, and its memory waits for a collection.
  */
 class Sum {
@@ -197,9 +197,11 @@ class Sum {
 
   update(chunk: Uint8Array): void {
     if (this.#open) this.#open.update(chunk);
-    else if (!this.#first) this.#first = chunk;
+    else if (!this.#first && chunk.buffer.byteLength <= keptBytes) this.#first = chunk;
     else {
-      this.#open = createHash(this.#algorithm).update(this.#first).update(chunk);
+      this.#open = createHash(this.#algorithm);
+      if (this.#first) this.#open.update(this.#first);
+      this.#open.update(chunk);
       this.#first = undefined;
     }
   }

@@ -11,7 +11,7 @@
  */
 
 import { constants, createZstdDecompress, zstdDecompressSync } from 'node:zlib';
-import type { Bytes } from '../bytes.ts';
+import { type Bytes, keptBytes, release } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { blocks, through } from './zlib-stream.ts';
 
@@ -27,18 +27,26 @@ const wholeFrame = wholeContent + 2 ** 17;
 
 const streamBlock = 2 ** 18;
 
-/** The contents of all frames. */
-export async function* readZstd(bytes: Bytes): AsyncGenerator<Uint8Array> {
+/**
+ * The contents of all frames. With `lent` each side may use its buffers again: a chunk of `bytes`, or a big one that
+ * comes out, is good until the next one is asked for.
+ */
+export async function* readZstd(bytes: Bytes, lent = false): AsyncGenerator<Uint8Array> {
   const cursor = new Cursor(bytes);
+  const whole = new Gathered();
   try {
-    do yield* readFrame(cursor);
+    do yield* readFrame(cursor, whole, lent);
     while (!(await cursor.ended()));
   } finally {
     await cursor.close();
   }
 }
 
-async function* readFrame(cursor: Cursor): AsyncGenerator<Uint8Array> {
+async function* readFrame(
+  cursor: Cursor,
+  gathered: Gathered,
+  lent: boolean,
+): AsyncGenerator<Uint8Array> {
   const start = cursor.offset;
   const magic = await cursor.exactly(4);
   const number = magic.readUInt32LE(0);
@@ -52,18 +60,17 @@ async function* readFrame(cursor: Cursor): AsyncGenerator<Uint8Array> {
   const header = await readHeader(cursor);
   const { contentSize } = header;
   const rest = restOfFrame(cursor, header.checksum);
-  const parts = [magic, ...header.parts];
+  gathered.begin(magic, ...header.parts);
   if (contentSize !== undefined && contentSize <= wholeContent) {
-    let size = 0;
     for (let next = await rest.next(); ; next = await rest.next()) {
       if (next.done) {
-        const content = decompressWhole(Buffer.concat(parts), contentSize, start);
+        const content = decompressWhole(gathered.bytes, contentSize, start);
         if (contentSize > 0) yield content;
+        if (lent && contentSize > keptBytes) release(content);
         return;
       }
-      parts.push(next.value);
-      size += next.value.length;
-      if (size > wholeFrame) break;
+      gathered.add(next.value);
+      if (gathered.bytes.length > wholeFrame) break;
     }
   }
   const engine = createZstdDecompress({
@@ -71,7 +78,7 @@ async function* readFrame(cursor: Cursor): AsyncGenerator<Uint8Array> {
     params: { [constants.ZSTD_d_windowLogMax]: windowLogMax },
   });
   const frame = (async function* () {
-    yield* parts;
+    yield gathered.bytes;
     yield* rest;
   })();
   yield* through(engine, blocks(frame, streamBlock), 'zstd');
@@ -176,6 +183,32 @@ function parseBlock(
   return { size: type === 1 ? 1 : word >> 3, last: (word & 1) === 1 };
 }
 
+/** Parts put together in one buffer, which is used again for the next. */
+class Gathered {
+  #buffer = Buffer.alloc(0);
+  #size = 0;
+
+  get bytes(): Buffer {
+    return this.#buffer.subarray(0, this.#size);
+  }
+
+  begin(...parts: readonly Buffer[]): void {
+    this.#size = 0;
+    for (const part of parts) this.add(part);
+  }
+
+  add(part: Buffer): void {
+    const size = this.#size + part.length;
+    if (size > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(size, 2 * this.#buffer.length));
+      this.#buffer.copy(larger, 0, 0, this.#size);
+      this.#buffer = larger;
+    }
+    part.copy(this.#buffer, this.#size);
+    this.#size = size;
+  }
+}
+
 /** Bytes that are taken by count. What ends before its count is malformed. */
 class Cursor {
   offset = 0;
@@ -223,10 +256,11 @@ class Cursor {
 
   /** The next few bytes in one piece. */
   async exactly(size: number): Promise<Buffer> {
-    if (this.#chunk.length >= size) return this.take(size);
-    const parts: Buffer[] = [];
-    for await (const part of this.span(size)) parts.push(part);
-    return Buffer.concat(parts);
+    const bytes = Buffer.alloc(size); // a copy: the chunk may be gone before it is looked at
+    let filled = 0;
+    if (this.#chunk.length >= size) this.take(size).copy(bytes);
+    else for await (const part of this.span(size)) filled += part.copy(bytes, filled);
+    return bytes;
   }
 
   async close(): Promise<void> {

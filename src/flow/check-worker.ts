@@ -1,6 +1,7 @@
 /** A checking thread: reads files of a cache on this machine, narinfos or NARs, and says what they are. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { type MessagePort, parentPort } from 'node:worker_threads';
+import { keptBytes } from '../bytes.ts';
 import { checkNar, type NarClaim, type NarFacts } from '../cache/nar-check.ts';
 import { parsePublicKey, type SecretKey } from '../format/key.ts';
 import type { StoreDir } from '../format/store-path.ts';
@@ -47,6 +48,10 @@ const chunkSize = 256 << 10;
 const collectEvery = 16 << 20;
 let uncollected = 0;
 
+/** What lends its chunks needs one buffer for all files, and leaves nothing to collect. */
+const lends = (claim: NarClaim): boolean => claim.compression === 'zstd';
+let shared: Buffer | undefined;
+
 const port = parentPort as MessagePort;
 port.on('message', async ([request, keys]: [string, readonly SecretKey[]]) => {
   port.postMessage(JSON.stringify(await answer(JSON.parse(request), keys)));
@@ -72,7 +77,7 @@ async function narrations(request: NarInfoRequest): Promise<readonly Narration[]
 
 async function check(file: string, claim: NarClaim): Promise<CheckResult> {
   try {
-    return { facts: await checkNar(chunksOf(file), claim) };
+    return { facts: await checkNar(chunksOf(file, lends(claim)), claim) };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
@@ -80,24 +85,33 @@ async function check(file: string, claim: NarClaim): Promise<CheckResult> {
   }
 }
 
-function* chunksOf(file: string): Generator<Uint8Array> {
+function* chunksOf(file: string, lent: boolean): Generator<Uint8Array> {
   const fd = openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw Object.assign(new Error('It is no file'), { code: 'EINVAL' });
     for (let left = stat.size; ; ) {
-      const chunk = Buffer.allocUnsafe(left < 0 ? chunkSize : Math.min(left + 1, chunkSize));
+      const chunk = nextChunk(Math.min(left < 0 ? chunkSize : left + 1, chunkSize), lent);
       const count = readSync(fd, chunk, 0, chunk.length, null);
       if (count === 0) return;
       left -= count;
-      uncollected += count;
-      if (uncollected >= collectEvery) {
-        uncollected = 0;
-        globalThis.gc?.();
-      }
+      if (!lent) collectAfter(count);
       yield chunk.subarray(0, count);
     }
   } finally {
     closeSync(fd);
   }
+}
+
+function nextChunk(size: number, lent: boolean): Buffer {
+  if (!lent || size <= keptBytes) return Buffer.allocUnsafe(size);
+  shared ??= Buffer.allocUnsafeSlow(chunkSize);
+  return shared;
+}
+
+function collectAfter(bytes: number): void {
+  uncollected += bytes;
+  if (uncollected < collectEvery) return;
+  uncollected = 0;
+  globalThis.gc?.();
 }

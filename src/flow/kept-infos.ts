@@ -1,10 +1,10 @@
 /** NarInfos as they are kept by the hundred thousand: what several say is kept once. */
-import type { NarInfo } from '../format/narinfo.ts';
+import type { BareInfo } from '../format/narinfo.ts';
 import type { StorePath } from '../format/store-path.ts';
 import type { Thing } from '../storage/storage.ts';
 
 /** Makes of each narinfo one that takes little memory. */
-export function infoKeeper(things: ReadonlyMap<string, Thing>): (info: NarInfo) => NarInfo {
+export function infoKeeper(things: ReadonlyMap<string, Thing>): (info: BareInfo) => BareInfo {
   const paths = new Map<StorePath, StorePath>();
   const once = (path: StorePath): StorePath => {
     const known = paths.get(path);

@@ -5,7 +5,7 @@
  * Threads read them where there are many: of 200 µs that one takes, a signature's check is 130.
  */
 import { GranaryError } from '../errors.ts';
-import { type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
+import { type BareInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
 import { baseName, type StoreDir } from '../format/store-path.ts';
 import type { Storage, Thing } from '../storage/storage.ts';
 import { type CheckPool, rootOf } from './check-pool.ts';
@@ -18,8 +18,8 @@ import { type Beliefs, signatureFindings } from './verify-signatures.ts';
 /** What one narinfo says. */
 export interface Narration {
   readonly key: string;
-  /** Nothing for one that cannot be read. Without its text, which would be most of the memory. */
-  readonly info?: NarInfo;
+  /** Nothing for one that cannot be read. */
+  readonly info?: BareInfo;
   /** The file that it names even if it cannot be read. */
   readonly claimed?: string;
   /** What is wrong with it by itself. */
@@ -49,11 +49,12 @@ export async function narrationsIn(
 function narrationOf(key: string, text: string, expected: Expected): Narration {
   const { storeDir } = expected;
   try {
-    const info = parseNarInfo(text, storeDir);
+    const whole = parseNarInfo(text, storeDir);
+    const { signatures: _, text: __, ...info } = whole;
     const findings = [...narInfoFindings(key, text, info)];
     // Where a narinfo is not in its place, no Nix asks for it.
-    if (key === narInfoKey(info.path)) findings.push(...signatureFindings(key, info, expected));
-    return { key, info: { ...info, text: '' }, findings };
+    if (key === narInfoKey(info.path)) findings.push(...signatureFindings(key, whole, expected));
+    return { key, info, findings };
   } catch (error) {
     if (!(error instanceof GranaryError)) throw error;
     const foreign = /^StorePath: (\/[^\n]*)\/[^/\n]+$/m.exec(text)?.[1];
@@ -82,7 +83,7 @@ interface Threads {
 /** All that the narinfos say. */
 interface Narrated {
   /** By key. */
-  readonly infos: ReadonlyMap<string, NarInfo>;
+  readonly infos: ReadonlyMap<string, BareInfo>;
   readonly findings: readonly Finding[];
   /** Files that narinfos name which cannot be read. */
   readonly claimed: ReadonlySet<string>;
@@ -91,7 +92,7 @@ interface Narrated {
 /** @throws GranaryError `absent` for a root that the cache lacks */
 export async function readNarInfos(wanted: Wanted, threads: Threads): Promise<Narrated> {
   const { storage, things, roots } = wanted;
-  const infos = new Map<string, NarInfo>();
+  const infos = new Map<string, BareInfo>();
   const findings: Finding[] = [];
   const claimed = new Set<string>();
   const kept = infoKeeper(things);
@@ -161,7 +162,7 @@ const rootKey = (root: string): string => `${rootName(root).slice(0, 32)}.narinf
 
 function checkRoot(
   root: string,
-  infos: ReadonlyMap<string, NarInfo>,
+  infos: ReadonlyMap<string, BareInfo>,
   findings: readonly Finding[],
   url: string,
 ): void {

@@ -3,7 +3,7 @@ import { cacheInfoKey, listingKey, readNarInfo, readText } from '../cache/cache.
 import { GranaryError } from '../errors.ts';
 import { soundCacheInfo, withCacheInfo } from '../format/cache-info.ts';
 import { algorithmOf } from '../format/hash.ts';
-import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
+import { type BareInfo, type NarInfo, narInfoKey } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import { hashPart, parseBaseName, type StoreDir, type StorePath } from '../format/store-path.ts';
 import type { Storage, Thing } from '../storage/storage.ts';
@@ -20,8 +20,13 @@ export type Offer =
   | { readonly info: NarInfo; readonly cache: Storage };
 
 export interface RepairPlan {
-  /** All narinfos that can be read and are where they belong, sound or not, by path. */
-  readonly infos: ReadonlyMap<StorePath, NarInfo>;
+  readonly storeDir: StoreDir;
+  /** All narinfos that can be read, by key. */
+  readonly narInfos: ReadonlyMap<string, BareInfo>;
+  /** Those of them that are where they belong, sound or not, by path. */
+  readonly infos: ReadonlyMap<StorePath, BareInfo>;
+  /** Those of what is broken, whole. */
+  readonly old: ReadonlyMap<StorePath, NarInfo>;
   /** Paths to put in anew, each with who has it, the preferred first. */
   readonly heal: ReadonlyMap<StorePath, readonly Offer[]>;
   /** Hash parts of what is broken or missing and nobody has. */
@@ -80,21 +85,24 @@ export async function planRepair(
     },
   });
   const { storeDir, things } = verdict;
-  const infos = new Map<StorePath, NarInfo>();
+  const infos = new Map<StorePath, BareInfo>();
   for (const [key, info] of verdict.infos)
     if (key === narInfoKey(info.path)) infos.set(info.path, info);
   const { broken, mild } = ailing(findings, infos, things);
 
+  const old = new Map<StorePath, NarInfo>();
   const heal = new Map<StorePath, readonly Offer[]>();
   const lost: string[] = [];
   const refused: GranaryError[] = [];
   const unread = new Set(
     findings.filter(({ id }) => id === 'unreadable').flatMap(found => hashOf(found) ?? []),
   );
-  const wanted = new Set([...broken, ...mild.keys()]);
+  const wanted = new Set([...broken, ...mild]);
   for (const hash of wanted) {
-    const own = mild.get(hash);
-    const offers: Offer[] = own ? [{ info: own, cache: storage }] : [];
+    const isThere = things.get(`${hash}.narinfo`)?.kind === 'value';
+    const own = isThere ? await ownNarInfo(hash, storage, storeDir) : undefined;
+    if (own) old.set(own.path, own);
+    const offers: Offer[] = own && mild.has(hash) ? [{ info: own, cache: storage }] : [];
     for (const source of sources) {
       const offer = await offerOf(hash, source, storeDir);
       if (!(offer instanceof GranaryError)) offers.push(...(offer ? [offer] : []));
@@ -119,7 +127,10 @@ export async function planRepair(
   );
   const isListing = (key: string): boolean => things.has(key) && !isBlocked(key, things);
   return {
+    storeDir,
+    narInfos: verdict.infos,
     infos,
+    old,
     heal,
     lost,
     unread,
@@ -156,13 +167,13 @@ type Things = ReadonlyMap<string, Thing>;
 interface Ailing {
   /** Hash parts of what has to come from elsewhere. */
   readonly broken: ReadonlySet<string>;
-  /** What is itself there, and only has to be described anew, by hash part. */
-  readonly mild: ReadonlyMap<string, NarInfo>;
+  /** And of what is itself there, and only has to be described anew. */
+  readonly mild: ReadonlySet<string>;
 }
 
 function ailing(findings: readonly Finding[], infos: RepairPlan['infos'], things: Things): Ailing {
   const broken = new Set<string>();
-  const mild = new Map<string, NarInfo>();
+  const mild = new Set<string>();
   const mildly: StorePath[] = [];
   const paths = new Map([...infos.keys()].map(path => [hashPart(path), path]));
   for (const found of findings) {
@@ -176,7 +187,7 @@ function ailing(findings: readonly Finding[], infos: RepairPlan['infos'], things
   for (const path of mildly) {
     const info = infos.get(path)!;
     if (!broken.has(hashPart(path)) && algorithmOf(info.narHash) === 'sha256')
-      mild.set(hashPart(path), info);
+      mild.add(hashPart(path));
   }
   return { broken, mild };
 }
@@ -217,6 +228,16 @@ function isOther(
   if (found.id === 'folder-missing') return isBlocked(`${found.key}/KEEP`, things);
   if (copyIds.has(found.id) && infos.has(found.path!)) return false;
   return !wanted.has(hashOf(found) ?? '');
+}
+
+/** What the cache itself says under a hash part, if that can be read. */
+async function ownNarInfo(
+  hash: string,
+  storage: Storage,
+  storeDir: StoreDir,
+): Promise<NarInfo | undefined> {
+  const own = await offerOf(hash, { cache: storage }, storeDir);
+  return own instanceof GranaryError ? undefined : (own?.info as NarInfo | undefined);
 }
 
 /** What a source has under a hash part, or why what it has cannot be used. */

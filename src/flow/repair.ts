@@ -10,11 +10,13 @@
 import { cacheInfoEntry, folderEntry, folders, listingKey } from '../cache/cache.ts';
 import { codecs, type WritableCompression } from '../cache/codec.ts';
 import { GranaryError } from '../errors.ts';
+import { narInfoKey } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import { fingerprint, type Signature } from '../format/signature.ts';
 import { hashPart, type StorePath } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import { topological } from './closure.ts';
+import { narrationsIn } from './narration.ts';
 import { packAll } from './pack-all.ts';
 import type { Pack } from './plan.ts';
 import { Publisher } from './publisher.ts';
@@ -42,7 +44,8 @@ export interface RepairSummary {
 /**
  * Carries out a plan. A cache that is whole is not touched.
  *
- * @throws GranaryError `usage` before anything is written, when what has to be removed cannot be
+ * @throws GranaryError `usage` before anything is written, when what has to be removed cannot be; `conflict`
+ * before anything is dropped, when somebody changed meanwhile what is to be
  */
 export async function executeRepair(
   plan: RepairPlan,
@@ -64,7 +67,9 @@ export async function executeRepair(
   const { removed } = remover;
   if (!options.drop) return { healed: [...healed], removed, lost, failed };
   const proven = lost.filter(hash => !unsure.has(hash));
-  for (const key of dropOrder(plan, healed, proven)) await remover.remove(key);
+  const dropped = dropOrder(plan, healed, proven);
+  await refuseStaleDrop(plan, storage, new Set(dropped), healed);
+  for (const key of dropped) await remover.remove(key);
   const gone = new Set(removed);
   const left = lost.filter(hash => !gone.has(`${hash}.narinfo`));
   return { healed: [...healed], removed, lost: left, failed };
@@ -195,7 +200,7 @@ function byStyle(offers: readonly Offer[], plan: RepairPlan): Iterable<Style> {
 
 /** The source's signatures, and the old ones where they are still of what is true. */
 function signaturesOf(info: PathInfo, plan: RepairPlan): readonly Signature[] {
-  const old = plan.infos.get(info.path);
+  const old = plan.old.get(info.path);
   if (!old || fingerprint(old) !== fingerprint(info)) return info.signatures;
   return [...new Set([...info.signatures, ...old.signatures])];
 }
@@ -206,7 +211,7 @@ function dropOrder(
   healed: ReadonlySet<StorePath>,
   lost: readonly string[],
 ): readonly string[] {
-  const infos = new Map<StorePath, PathInfo>(plan.infos);
+  const infos = new Map<StorePath, Pick<PathInfo, 'path' | 'references'>>(plan.infos);
   for (const path of healed) infos.set(path, plan.heal.get(path)![0]!.info);
   const referrers = new Map<string, string[]>();
   for (const { path, references } of infos.values())
@@ -224,6 +229,39 @@ function dropOrder(
   const misplaced = plan.others.map(({ key }) => key).filter(key => /^[^/]+\.narinfo$/.test(key));
   const keys = [...[...order].flatMap(hash => [`${hash}.narinfo`, `${hash}.ls`]), ...misplaced];
   return keys.filter(key => plan.present.has(key));
+}
+
+/** What was put in anew while we looked is not lost; nor is what it refers to. */
+async function refuseStaleDrop(
+  { storeDir, narInfos, findings }: RepairPlan,
+  storage: Storage,
+  dropped: ReadonlySet<string>,
+  healed: ReadonlySet<StorePath>,
+): Promise<void> {
+  const refuse = (key: string): never => {
+    throw new GranaryError(
+      'conflict',
+      `Cannot drop ${key} from ${storage.url}: somebody changed it after it was verified; run the same command again`,
+      { key },
+    );
+  };
+  const ours = new Set([...healed].map(narInfoKey));
+  const keys = [...dropped].filter(key => key.endsWith('.narinfo') && !ours.has(key));
+  const expected = { storeDir, keys: [], sigsNeeded: 0 };
+  for (const { key, info } of await narrationsIn(storage, keys, expected)) {
+    if (!info) continue; // it is no better than it was
+    const old = narInfos.get(key);
+    if (!old || fingerprint(info) !== fingerprint(old) || info.file.url !== old.file.url)
+      refuse(key);
+  }
+  for (const { id, key, path } of findings)
+    if (
+      id === 'nar-missing' &&
+      path &&
+      keys.includes(narInfoKey(path)) &&
+      (await storage.head(key))
+    )
+      refuse(key);
 }
 
 /** Where a whole folder cannot be seen, nothing in it is known to be lost. */

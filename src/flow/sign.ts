@@ -1,8 +1,8 @@
 /** Adds, drops and rotates signatures over a whole cache or some closures. */
 import { GranaryError } from '../errors.ts';
-import { holds, type SecretKey } from '../format/key.ts';
-import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
-import { fingerprint, keyNameOf } from '../format/signature.ts';
+import type { SecretKey } from '../format/key.ts';
+import { type BareInfo, narInfoKey } from '../format/narinfo.ts';
+import { fingerprint } from '../format/signature.ts';
 import type { StorePath } from '../format/store-path.ts';
 import { bodyOf, type Entry, type Storage } from '../storage/storage.ts';
 import { CheckPool, rootOf } from './check-pool.ts';
@@ -45,23 +45,30 @@ const batchSize = 2000;
 export async function sign(storage: Storage, options: SignOptions): Promise<SignSummary> {
   const { keys, drop, roots, jobs, report } = options;
   const damaged = new Set<string>();
+  const disputed: string[] = [];
+  const tell = (found: Finding): void => {
+    if (found.id === 'signature-wrong') {
+      disputed.push(found.key);
+      return;
+    }
+    if (found.severity === 'damage') damaged.add(narInfoKeyOf(found));
+    report(found);
+  };
   await storage.sweep?.();
   const { infos, storeDir } = await verify(storage, {
     quick: options.unverified || keys.length === 0,
-    keys: [],
+    keys: keys.filter(({ name }) => !drop.includes(name)).map(({ publicKey }) => publicKey),
     sigsNeeded: 0,
     ...(roots === undefined ? {} : { roots }),
     jobs,
-    report: event => {
-      if ('severity' in event && event.severity === 'damage') damaged.add(narInfoKeyOf(event));
-      report(event);
-    },
+    report: event => ('severity' in event ? tell(event) : report(event)),
   });
-  const sound: [key: string, info: NarInfo][] = [];
+  const disputedKey = disputed.find(key => !damaged.has(key));
+  if (disputedKey !== undefined) throw keyConflict(disputedKey, keys);
+  const sound: [key: string, info: BareInfo][] = [];
   const refused: StorePath[] = [];
   for (const [key, info] of infos) {
     if (key !== narInfoKey(info.path)) continue;
-    if (!damaged.has(key)) checkNames(key, info, options);
     // Of what is refused nothing is dropped: it would be left with neither key.
     if (keys.length > 0 && damaged.has(key)) refused.push(info.path);
     else sound.push([key, info]);
@@ -92,7 +99,7 @@ interface Prepared {
 
 /** Prepares each batch while the one before it is published. */
 async function* preparedBatches(
-  sound: readonly (readonly [key: string, info: NarInfo])[],
+  sound: readonly (readonly [key: string, info: BareInfo])[],
   { storage, ...wanted }: SignWanted & { readonly storage: Storage },
   { jobs, pool }: { readonly jobs: number; readonly pool: CheckPool },
 ): AsyncGenerator<readonly Prepared[]> {
@@ -134,16 +141,12 @@ const narInfoKeyOf = ({ key, path }: Finding): string =>
   path === undefined || key.endsWith('.narinfo') ? key : narInfoKey(path);
 
 /** Two keys of one name: a client would believe only one of them, and not say why. */
-function checkNames(key: string, info: NarInfo, { keys, drop }: SignOptions): void {
-  for (const signature of info.signatures) {
-    const name = keyNameOf(signature);
-    const own = keys.filter(each => each.name === name);
-    if (own.length === 0 || drop.includes(name)) continue;
-    if (own.some(({ publicKey }) => holds(signature, publicKey, fingerprint(info)))) continue;
-    throw new GranaryError(
-      'conflict',
-      `Cannot sign as "${name}": ${key} has a signature of that name that this key did not make, or not for what it says now; drop it with --drop ${name}, or sign under a new name`,
-      { key, name },
-    );
-  }
-}
+const keyConflict = (key: string, keys: readonly SecretKey[]): GranaryError => {
+  const names = [...new Set(keys.map(({ name }) => name))];
+  const drops = names.map(name => `--drop ${name}`).join(' or ');
+  return new GranaryError(
+    'conflict',
+    `Cannot sign as "${names.join('" or "')}": ${key} has a signature of that name that this key did not make, or not for what it says now; drop it with ${drops}, or sign under a new name`,
+    { key },
+  );
+};

@@ -3,7 +3,7 @@ import { listingKey } from '../cache/cache.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
 import { GranaryError } from '../errors.ts';
 import { parseListing, printListing } from '../format/nar-listing.ts';
-import type { NarInfo } from '../format/narinfo.ts';
+import type { BareInfo } from '../format/narinfo.ts';
 import type { Storage, Thing } from '../storage/storage.ts';
 import type { CheckPool } from './check-pool.ts';
 import type { CheckResult, Unread } from './check-worker.ts';
@@ -16,7 +16,7 @@ import { readSide } from './verify-narinfo.ts';
 interface Files {
   readonly storage: Storage;
   readonly things: ReadonlyMap<string, Thing>;
-  readonly infos: ReadonlyMap<string, NarInfo>;
+  readonly infos: ReadonlyMap<string, BareInfo>;
   /** Debuginfo files that lead into NAR files, by the key of those. */
   readonly links: ReadonlyMap<string, readonly DebugLink[]>;
 }
@@ -39,7 +39,7 @@ export interface CheckProgress {
 /** All narinfos that name one file, and agree on how it is compressed. */
 interface NarFile {
   readonly url: string;
-  readonly infos: readonly NarInfo[];
+  readonly infos: readonly BareInfo[];
 }
 
 /** Small files go to a thread together. */
@@ -118,7 +118,7 @@ async function readFile(
   }
 }
 
-function unreadFinding({ url }: NarFile, { path }: NarInfo, { code, message }: Unread): Finding {
+function unreadFinding({ url }: NarFile, { path }: BareInfo, { code, message }: Unread): Finding {
   if (code === 'ENOENT')
     return finding('nar-missing', url, `${url} went away during the check`, path);
   return finding('unreadable', url, `${url} cannot be read: ${message}`, path);
@@ -127,9 +127,9 @@ function unreadFinding({ url }: NarFile, { path }: NarInfo, { code, message }: U
 /** Narinfos whose NAR file is there, largest files first; those of one file that agree on its label are neighbours. */
 function byFile(
   things: ReadonlyMap<string, Thing>,
-  infos: ReadonlyMap<string, NarInfo>,
-): readonly NarInfo[] {
-  const size = ({ file }: NarInfo): number => things.get(file.url)!.size;
+  infos: ReadonlyMap<string, BareInfo>,
+): readonly BareInfo[] {
+  const size = ({ file }: BareInfo): number => things.get(file.url)!.size;
   const present = [...infos.values()].filter(({ file }) => things.get(file.url)?.kind === 'value');
   return present.sort(
     (a, b) =>
@@ -142,7 +142,7 @@ function byFile(
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** One file under two labels is read as both. */
-function* filesOf(infos: readonly NarInfo[]): Generator<NarFile> {
+function* filesOf(infos: readonly BareInfo[]): Generator<NarFile> {
   for (let at = 0; at < infos.length; ) {
     const { url, compression } = infos[at]!.file;
     let end = at + 1;
@@ -173,7 +173,7 @@ function* grouped(
 export async function* listingFindings(
   storage: Storage,
   things: ReadonlyMap<string, Thing>,
-  { path }: NarInfo,
+  { path }: BareInfo,
   facts?: NarFacts,
 ): AsyncGenerator<Finding> {
   const key = listingKey(path);

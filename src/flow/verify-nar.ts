@@ -2,7 +2,7 @@
 import type { NarClaim, NarFacts, NarFault } from '../cache/nar-check.ts';
 import { partsOf } from '../format/content-address.ts';
 import { algorithmOf, type HashAlgorithm } from '../format/hash.ts';
-import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
+import { type BareInfo, narInfoKey } from '../format/narinfo.ts';
 import { hashPart } from '../format/store-path.ts';
 import { type Finding, type FindingId, finding } from './findings.ts';
 import { addressedPart } from './verify-narinfo.ts';
@@ -16,12 +16,12 @@ interface Asked {
 
 /** What has to be learnt of a file for all the narinfos that name it. */
 export function claimOf(
-  infos: readonly NarInfo[],
+  infos: readonly BareInfo[],
   { listingLimit, members = [] }: Asked,
 ): NarClaim {
-  const partIs = (part: ReturnType<typeof addressedPart>): readonly NarInfo[] =>
+  const partIs = (part: ReturnType<typeof addressedPart>): readonly BareInfo[] =>
     infos.filter(info => addressedPart(info) === part);
-  const algorithmsOf = (those: readonly NarInfo[]): readonly HashAlgorithm[] => [
+  const algorithmsOf = (those: readonly BareInfo[]): readonly HashAlgorithm[] => [
     ...new Set(those.map(info => algorithmOf(partsOf(info.ca!)[1]))),
   ];
   return {
@@ -44,7 +44,7 @@ const faultIds: Readonly<Record<NarFault['kind'], FindingId>> = {
 };
 
 /** What is untrue of what one narinfo says. */
-export function* narFindings(info: NarInfo, facts: NarFacts): Generator<Finding> {
+export function* narFindings(info: BareInfo, facts: NarFacts): Generator<Finding> {
   const { path, file, narHash, narSize } = info;
   const { url, compression, fileHash } = file;
   const { fault, looksLike } = facts;
@@ -78,7 +78,7 @@ export function* narFindings(info: NarInfo, facts: NarFacts): Generator<Finding>
     );
 }
 
-function contentIsAsAddressed(info: NarInfo, facts: NarFacts): boolean {
+function contentIsAsAddressed(info: BareInfo, facts: NarFacts): boolean {
   const part = addressedPart(info);
   if (part === undefined) return true;
   const [, hash] = partsOf(info.ca!);

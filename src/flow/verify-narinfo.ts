@@ -2,9 +2,9 @@
 import { readText } from '../cache/cache.ts';
 import { contentAddressedPath, partsOf } from '../format/content-address.ts';
 import { algorithmOf } from '../format/hash.ts';
-import { hiddenFields, type NarInfo, narInfoKey } from '../format/narinfo.ts';
+import { type BareInfo, hiddenFields, narInfoKey } from '../format/narinfo.ts';
 import { namePart, storeDirOf } from '../format/store-path.ts';
-import { checkKey, type Storage, type Thing } from '../storage/storage.ts';
+import { isKey, type Storage, type Thing } from '../storage/storage.ts';
 import { type Finding, finding } from './findings.ts';
 
 /** The text of a small file, nothing when it went away, or the finding that it cannot be read. */
@@ -22,7 +22,7 @@ export async function readSide(
 }
 
 /** What is wrong with a narinfo by itself. */
-export function* narInfoFindings(key: string, text: string, info: NarInfo): Generator<Finding> {
+export function* narInfoFindings(key: string, text: string, info: BareInfo): Generator<Finding> {
   const { path, ca, narHash, file } = info;
   if (key !== narInfoKey(path))
     yield finding(
@@ -61,7 +61,7 @@ export function* narInfoFindings(key: string, text: string, info: NarInfo): Gene
 }
 
 /** Whether the content address and the references make the very store path. */
-export function makesItsPath({ path, ca, references }: NarInfo): boolean {
+export function makesItsPath({ path, ca, references }: BareInfo): boolean {
   const others = references.filter(reference => reference !== path);
   try {
     const made = contentAddressedPath(
@@ -80,7 +80,7 @@ export function makesItsPath({ path, ca, references }: NarInfo): boolean {
 /** What is wrong with the file that it names, as far as can be said without reading it. */
 export function* fileFindings(
   key: string,
-  { path, file }: NarInfo,
+  { path, file }: BareInfo,
   things: ReadonlyMap<string, Thing>,
 ): Generator<Finding> {
   const { url, fileSize } = file;
@@ -121,16 +121,10 @@ export function* fileFindings(
 }
 
 /** By file:// it must not climb; by HTTP it must be a URL, which has no blanks and nothing beyond ASCII. */
-function isPlainUrl(url: string): boolean {
-  try {
-    return /^[\x21-\x7e]+$/.test(checkKey(url));
-  } catch {
-    return false;
-  }
-}
+const isPlainUrl = (url: string): boolean => isKey(url) && /^[\x21-\x7e]+$/.test(url);
 
 /** What of the NAR its content address speaks of. */
-export function addressedPart(info: NarInfo): 'nar' | 'modulo' | 'content' | undefined {
+export function addressedPart(info: BareInfo): 'nar' | 'modulo' | 'content' | undefined {
   if (info.ca === undefined) return undefined;
   const [method] = partsOf(info.ca);
   if (method !== 'nar') return 'content';

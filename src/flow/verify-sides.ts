@@ -2,7 +2,7 @@
 import { cacheInfoKey, folders } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { parseCacheInfo } from '../format/cache-info.ts';
-import type { NarInfo } from '../format/narinfo.ts';
+import type { BareInfo } from '../format/narinfo.ts';
 import { baseName, parseStoreDir } from '../format/store-path.ts';
 import { isTemporaryKey, type Storage, type Thing } from '../storage/storage.ts';
 import { type Finding, finding } from './findings.ts';
@@ -52,7 +52,7 @@ export async function* frameFindings(
 
 /** What the narinfos of a cache say. */
 interface Narrated {
-  readonly infos: ReadonlyMap<string, NarInfo>;
+  readonly infos: ReadonlyMap<string, BareInfo>;
   /** Files that narinfos name which cannot be read. */
   readonly claimed: ReadonlySet<string>;
 }

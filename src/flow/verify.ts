@@ -8,14 +8,14 @@
 import { statedStoreDir } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import type { PublicKey } from '../format/key.ts';
-import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
+import { type BareInfo, narInfoKey } from '../format/narinfo.ts';
 import {
   defaultStoreDir,
   parseStoreDir,
   type StoreDir,
   type StorePath,
 } from '../format/store-path.ts';
-import type { Storage, Thing } from '../storage/storage.ts';
+import { isKey, type Storage, type Thing } from '../storage/storage.ts';
 import { CheckPool } from './check-pool.ts';
 import { topological } from './closure.ts';
 import { readDebugLinks } from './debug-links.ts';
@@ -49,7 +49,7 @@ export interface Verdict {
   /** All that lies in the storage, by key. */
   readonly things: ReadonlyMap<string, Thing>;
   /** What was verified, by key; without their texts. */
-  readonly infos: ReadonlyMap<string, NarInfo>;
+  readonly infos: ReadonlyMap<string, BareInfo>;
   readonly totals: VerifyTotals;
 }
 
@@ -81,6 +81,7 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   for (const found of narrated.findings) tell(found);
   // Where a narinfo is not in its place, no Nix asks for it.
   const placed = where(infos, (key, { path }) => key === narInfoKey(path));
+  await addLateFiles(things, placed, storage);
   for (const [key, info] of placed) {
     for (const found of fileFindings(key, info, things)) tell(found);
     if (quick || things.get(info.file.url)?.kind !== 'value')
@@ -115,7 +116,30 @@ function where<T>(
   return others === 0 ? all : new Map([...all].filter(([key, value]) => holds(key, value)));
 }
 
-async function inventoryOf(storage: Storage): Promise<ReadonlyMap<string, Thing>> {
+/** A writer may have put a NAR after we looked, and then named it in a narinfo that we read. */
+async function addLateFiles(
+  things: Map<string, Thing>,
+  infos: ReadonlyMap<string, BareInfo>,
+  storage: Storage,
+): Promise<void> {
+  for (const { file } of infos.values()) {
+    const { url } = file;
+    if (things.has(url) || !isKey(url) || !isInFolders(url, things)) continue;
+    const late = await storage.head(url);
+    if (late) things.set(url, { key: url, kind: 'value', size: late.size });
+  }
+}
+
+/** Whether all that it lies in is a folder, and no link. */
+function isInFolders(key: string, things: ReadonlyMap<string, Thing>): boolean {
+  const folders = key.split('/').slice(0, -1);
+  return folders.every((_, at) => {
+    const kind = things.get(folders.slice(0, at + 1).join('/'))?.kind;
+    return kind === 'folder' || kind === 'empty folder';
+  });
+}
+
+async function inventoryOf(storage: Storage): Promise<Map<string, Thing>> {
   if (!storage.inventory)
     throw new GranaryError(
       'usage',
@@ -162,8 +186,8 @@ async function hasPath(storage: Storage, path: StorePath, storeDir: StoreDir): P
 
 /** Law 2: every reference has a narinfo, here or in the cache that closes this one. A hole is one finding. */
 async function* holeFindings(
-  infos: ReadonlyMap<string, NarInfo>,
-  all: ReadonlyMap<string, NarInfo>,
+  infos: ReadonlyMap<string, BareInfo>,
+  all: ReadonlyMap<string, BareInfo>,
   isElsewhere: (path: StorePath) => Promise<boolean>,
 ): AsyncGenerator<Finding> {
   const holes = new Map<StorePath, { readonly first: StorePath; others: number }>();
@@ -183,9 +207,9 @@ async function* holeFindings(
 }
 
 /** Paths that refer to each other in a circle: no Nix can say which to install first. */
-function* circleFindings(infos: ReadonlyMap<string, NarInfo>): Generator<Finding> {
+function* circleFindings(infos: ReadonlyMap<string, BareInfo>): Generator<Finding> {
   const next = new Map<StorePath, StorePath>();
-  const byPath = new Map<StorePath, NarInfo>();
+  const byPath = new Map<StorePath, BareInfo>();
   for (const info of infos.values()) byPath.set(info.path, info);
   topological(byPath, circle => {
     for (const [at, path] of circle.entries()) next.set(path, circle[at + 1] ?? circle[0]!);
@@ -197,8 +221,8 @@ function* circleFindings(infos: ReadonlyMap<string, NarInfo>): Generator<Finding
 }
 
 /** One path, two NARs: only one of them can be what somebody signed. */
-function* conflictFindings(infos: ReadonlyMap<string, NarInfo>): Generator<Finding> {
-  const seen = new Map<StorePath, { key: string; info: NarInfo }>();
+function* conflictFindings(infos: ReadonlyMap<string, BareInfo>): Generator<Finding> {
+  const seen = new Map<StorePath, { key: string; info: BareInfo }>();
   for (const [key, info] of infos) {
     const other = seen.get(info.path);
     if (other && other.info.narHash !== info.narHash) {

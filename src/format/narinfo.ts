@@ -59,6 +59,9 @@ export interface NarInfo extends PathInfo {
   readonly text: string;
 }
 
+/** What is kept of very many: signatures and texts would be most of the memory. */
+export type BareInfo = Omit<NarInfo, 'signatures' | 'text'>;
+
 /** Where a cache keeps the narinfo of a path. */
 export const narInfoKey = (path: StorePath): string => `${hashPart(path)}.narinfo`;
 

@@ -38,7 +38,12 @@ export function sortedSignatures(signatures: Iterable<Signature>): Signature[] {
 }
 
 /** What a signature of the path signs: URL, compression, deriver and CA are not in it. */
-export const fingerprint = ({ path, narHash, narSize, references }: PathInfo): string =>
+export const fingerprint = ({
+  path,
+  narHash,
+  narSize,
+  references,
+}: Omit<PathInfo, 'signatures'>): string =>
   `1;${path};${narHash};${narSize};${[...references].sort().join(',')}`;
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -77,9 +77,7 @@ export function bodyOf(content: Uint8Array | string): Body {
 
 /** Refuses a key that is empty, absolute, or climbs. */
 export function checkKey(key: string): string {
-  const sound =
-    key !== '' && !key.includes('\0') && key.split('/').every(part => !/^\.{0,2}$/.test(part));
-  if (sound) return key;
+  if (isKey(key)) return key;
   throw new GranaryError(
     'malformed',
     `Cannot use "${key}" as a key: it is not a plain relative path`,
@@ -88,6 +86,9 @@ export function checkKey(key: string): string {
     },
   );
 }
+
+export const isKey = (key: string): boolean =>
+  key !== '' && !key.includes('\0') && key.split('/').every(part => !/^\.{0,2}$/.test(part));
 
 /** Whether a writer of ours left this half-written: `KEY.tmp-HOST-PID-N`. */
 export const isTemporaryKey = (key: string): boolean => temporaryName.test(key);

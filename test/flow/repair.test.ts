@@ -366,6 +366,34 @@ test('what a source could not be asked for is not dropped', async () => {
   assert.deepEqual(contentOf(patient.dir), before);
 });
 
+const putBack = (patient: Patient, key: string): void =>
+  cpSync(join(healthy.cache, key), patient.file(key));
+
+test('what was put in anew after the plan was made is not dropped, nor anything else', async () => {
+  for (const heal of [
+    (patient: Patient) => putBack(patient, patient.url('lib')),
+    (patient: Patient) => putBack(patient, patient.key('base')),
+    (patient: Patient) =>
+      patient.edit('app', text =>
+        text.replace(/^Deriver: .*\n/m, '').replace(/^URL: nar\//m, 'URL: nar/other-'),
+      ),
+  ]) {
+    const patient = patientOf();
+    rmSync(patient.file(patient.url('lib')));
+    patient.edit('base', () => 'nonsense');
+    const storage = directoryStorage(patient.dir);
+    const options = { jobs: 1, drop: true, report: () => {} };
+    const plan = await planRepair(storage, [], options);
+    heal(patient);
+    const before = contentOf(patient.dir);
+    await assert.rejects(executeRepair(plan, storage, options), {
+      code: 'conflict',
+      message: /^Cannot drop .* from .*: somebody changed it after it was verified; run the same/,
+    });
+    assert.deepEqual(contentOf(patient.dir), before);
+  }
+});
+
 test('a debuginfo file stays while the NAR that it leads to may come back', async () => {
   const patient = patientOf();
   patient.link({ archive: `../${patient.url('lib')}`, member: 'lib/lib.so' });

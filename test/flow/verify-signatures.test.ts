@@ -4,6 +4,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { generateKey, parseSecretKey } from '../../src/format/key.ts';
+import { parseNarInfo } from '../../src/format/narinfo.ts';
+import { defaultStoreDir } from '../../src/format/store-path.ts';
 import { writeManyCaches } from '../soak/many-cache.ts';
 import { temporaryFolder } from '../temporary.ts';
 import { findingsIn } from './found.ts';
@@ -36,4 +38,34 @@ test('threads tell the wrong signature and the missing one from 300 that hold', 
   assert.equal(needTwo.filter(({ id }) => id === 'signature-missing').length, 300);
   const alien = await findingsIn(cache, { keys: [impostor!.publicKey], sigsNeeded: 1 });
   assert.equal(alien.filter(({ id }) => id === 'signature-wrong').length, 299);
+});
+
+test('with roots only their closures are read, and their signatures checked', async () => {
+  const cache = join(temporaryFolder(), 'cache');
+  await writeManyCaches([cache], { seed: 1, count: 300, key: key! });
+  const infos = new Map(
+    readdirSync(cache)
+      .filter(name => name.endsWith('.narinfo'))
+      .map(name => {
+        const info = parseNarInfo(readFileSync(join(cache, name), 'latin1'), defaultStoreDir);
+        return [info.path, info] as const;
+      }),
+  );
+  const root = [...infos.keys()].find(path => infos.get(path)!.references.length > 2)!;
+  const closure = new Set([root]);
+  for (const path of closure)
+    for (const reference of infos.get(path)!.references) closure.add(reference);
+  assert.ok(closure.size > 3 && closure.size < 300);
+  for (const name of readdirSync(cache).filter(name => name.endsWith('.narinfo'))) {
+    const text = readFileSync(join(cache, name), 'latin1');
+    writeFileSync(join(cache, name), text.replace(/^Sig: .*\n/m, ''), 'latin1');
+  }
+  const found = await findingsIn(cache, {
+    keys: [key!.publicKey],
+    sigsNeeded: 1,
+    roots: [root],
+  });
+  assert.deepEqual(new Set(found.map(({ path }) => path)), closure);
+  assert.equal(found.length, closure.size);
+  await assert.rejects(findingsIn(cache, { roots: ['a'.repeat(32)] }), { code: 'absent' });
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { zstdDecompressSync } from 'node:zlib';
@@ -9,6 +9,7 @@ import { type VerifyProgress, verify } from '../../src/flow/verify.ts';
 import { generateKey, parseSecretKey } from '../../src/format/key.ts';
 import { baseName, hashPart } from '../../src/format/store-path.ts';
 import { directoryStorage } from '../../src/storage/directory.ts';
+import type { Storage } from '../../src/storage/storage.ts';
 import { temporaryFolder } from '../temporary.ts';
 import { gallery, Patient } from './damage.ts';
 import { findingsIn, idsOf } from './found.ts';
@@ -189,4 +190,22 @@ test('progress ends at all bytes and all paths, and the verdict counts what was 
 test('a storage that cannot be listed cannot be verified', async () => {
   const { inventory: _, ...blind } = directoryStorage(healthy.cache);
   await assert.rejects(findingsIn(blind), { code: 'usage' });
+});
+
+test('a NAR that was put while the cache was listed is not missing; one behind a link is', async () => {
+  const late = new Patient(healthy, copyOf());
+  const storage = directoryStorage(late.dir);
+  const blind: Storage = {
+    ...storage,
+    async *inventory() {
+      for await (const thing of storage.inventory!())
+        if (thing.key !== late.url('lib')) yield thing;
+    },
+  };
+  assert.deepEqual(await findingsIn(blind), []);
+  const linked = new Patient(healthy, copyOf());
+  renameSync(linked.file('nar'), `${linked.dir}-nar`);
+  symlinkSync(`${linked.dir}-nar`, linked.file('nar'));
+  const missing = (await findingsIn(linked.dir)).filter(({ id }) => id === 'nar-missing');
+  assert.equal(missing.length, Object.keys(healthy.paths).length);
 });

@@ -25,7 +25,6 @@ test("Nix's own vector: key, fingerprint and signature", () => {
     narHash: parseHash('sha256:09ymwqf5i9q7d4dm7x4pjjcqqj0qrcp5lnznbh42gfsci5hcbqqm'),
     narSize: 34878,
     references: [store('g1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q-bar'), path],
-    signatures: [],
   });
   const signature =
     'test-key:tFe9c3/8qL4pd64Q9NmtiTlrlxTnGj3B7cWyE3Di1akgWewhJLAB3D+rt4+yvCFY/CD1j3vmlxBTNJyDWVo6DQ==';
