@@ -100,9 +100,14 @@ export async function planRepair(
   const wanted = new Set([...broken, ...mild]);
   for (const hash of wanted) {
     const isThere = things.get(`${hash}.narinfo`)?.kind === 'value';
-    const own = isThere ? await ownNarInfo(hash, storage, storeDir) : undefined;
-    if (own) old.set(own.path, own);
-    const offers: Offer[] = own && mild.has(hash) ? [{ info: own, cache: storage }] : [];
+    const own = isThere ? await offerOf(hash, { cache: storage }, storeDir) : undefined;
+    const offers: Offer[] = [];
+    if (own instanceof GranaryError) {
+      if (own.code === 'unavailable') unread.add(hash);
+    } else if (own) {
+      old.set(own.info.path, own.info as NarInfo);
+      if (mild.has(hash)) offers.push(own);
+    }
     for (const source of sources) {
       const offer = await offerOf(hash, source, storeDir);
       if (!(offer instanceof GranaryError)) offers.push(...(offer ? [offer] : []));
@@ -228,16 +233,6 @@ function isOther(
   if (found.id === 'folder-missing') return isBlocked(`${found.key}/KEEP`, things);
   if (copyIds.has(found.id) && infos.has(found.path!)) return false;
   return !wanted.has(hashOf(found) ?? '');
-}
-
-/** What the cache itself says under a hash part, if that can be read. */
-async function ownNarInfo(
-  hash: string,
-  storage: Storage,
-  storeDir: StoreDir,
-): Promise<NarInfo | undefined> {
-  const own = await offerOf(hash, { cache: storage }, storeDir);
-  return own instanceof GranaryError ? undefined : (own?.info as NarInfo | undefined);
 }
 
 /** What a source has under a hash part, or why what it has cannot be used. */
