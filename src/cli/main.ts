@@ -20,6 +20,10 @@ const commands: Readonly<Record<string, { about: string; load: () => Promise<Com
     about: 'heal a cache from a store or other caches',
     load: async () => (await import('./commands/repair.ts')).repair,
   },
+  copy: {
+    about: 'copy paths from one cache to another, as they are',
+    load: async () => (await import('./commands/copy.ts')).copy,
+  },
   sign: {
     about: 'add, drop or rotate signatures over a cache',
     load: async () => (await import('./commands/sign.ts')).sign,

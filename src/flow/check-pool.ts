@@ -9,6 +9,8 @@ import type {
   CheckRequest,
   CheckResult,
   CheckTask,
+  CopyResult,
+  CopyTask,
   NarInfoRequest,
   SignRequest,
 } from './check-worker.ts';
@@ -39,6 +41,11 @@ export class CheckPool implements AsyncDisposable {
   /** Signs narinfos; the new texts are written nowhere. */
   signed({ keys, ...request }: Omit<SignRequest, 'drop'> & SignWanted): Promise<readonly Signed[]> {
     return this.#ask(request, keys);
+  }
+
+  /** Copies files as they are. Throws what keeps a copy from being written. */
+  copies(tasks: readonly CopyTask[]): Promise<readonly CopyResult[]> {
+    return this.#ask({ copies: tasks });
   }
 
   /** Keys travel as the objects that they are: their text is nowhere. */

@@ -1,8 +1,10 @@
-/** A checking thread: reads files of a cache on this machine, narinfos or NARs, and says what they are. */
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+/** A checking thread: reads files of a cache on this machine, narinfos or NARs, and says what they are; it may copy them meanwhile. */
+import { createHash } from 'node:crypto';
+import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { keptBytes } from '../bytes.ts';
 import { checkNar, type NarClaim, type NarFacts } from '../cache/nar-check.ts';
+import { type Hash, type HashAlgorithm, hashOf } from '../format/hash.ts';
 import { parsePublicKey, type SecretKey } from '../format/key.ts';
 import type { StoreDir } from '../format/store-path.ts';
 import { directoryStorage } from '../storage/directory.ts';
@@ -10,7 +12,11 @@ import { type Narration, narrationsIn } from './narration.ts';
 import { type Signed, type SignTask, type SignWanted, signedIn } from './signed.ts';
 
 /** It comes as JSON, and so does the answer: that takes a third of the time of a structured clone. */
-export type CheckRequest = NarInfoRequest | SignRequest | { readonly tasks: readonly CheckTask[] };
+export type CheckRequest =
+  | NarInfoRequest
+  | SignRequest
+  | CopyRequest
+  | { readonly tasks: readonly CheckTask[] };
 
 /** Narinfos to read in the cache at `root`. */
 export interface NarInfoRequest {
@@ -27,6 +33,22 @@ export interface SignRequest extends Omit<SignWanted, 'keys'> {
   readonly root: string;
   readonly tasks: readonly SignTask[];
 }
+
+/** Files to copy as they are. */
+export interface CopyRequest {
+  readonly copies: readonly CopyTask[];
+}
+
+export interface CopyTask {
+  readonly from: string;
+  /** Must not be there yet. */
+  readonly to: string;
+  /** The hash that is asked for. */
+  readonly algorithm: HashAlgorithm;
+}
+
+/** Of a file that was copied, or why it could not be read. A `to` that cannot be written ends the thread's work. */
+export type CopyResult = { readonly fileHash: Hash; readonly fileSize: number } | Unread;
 
 /** One file to check. */
 export interface CheckTask {
@@ -60,7 +82,8 @@ port.on('message', async ([request, keys]: [string, readonly SecretKey[]]) => {
 async function answer(
   request: CheckRequest,
   keys: readonly SecretKey[],
-): Promise<readonly (CheckResult | Narration | Signed)[]> {
+): Promise<readonly (CheckResult | CopyResult | Narration | Signed)[]> {
+  if ('copies' in request) return request.copies.map(copyOf);
   if ('keys' in request) return narrations(request);
   if ('drop' in request)
     return signedIn(directoryStorage(request.root), request.tasks, { ...request, keys });
@@ -101,6 +124,38 @@ function* chunksOf(file: string, lent: boolean): Generator<Uint8Array> {
   } finally {
     closeSync(fd);
   }
+}
+
+function copyOf({ from, to, algorithm }: CopyTask): CopyResult {
+  const sum = createHash(algorithm);
+  let fileSize = 0;
+  const chunks = chunksOf(from, true);
+  let chunk: IteratorResult<Uint8Array>;
+  const next = (): Unread | undefined => {
+    try {
+      chunk = chunks.next();
+      return undefined;
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === undefined) throw error;
+      return { code, message };
+    }
+  };
+  const fd = openSync(to, 'wx');
+  try {
+    for (;;) {
+      const unread = next();
+      if (unread) return unread;
+      if (chunk!.done) break;
+      const bytes = chunk!.value;
+      sum.update(bytes);
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+      fileSize += bytes.length;
+    }
+  } finally {
+    closeSync(fd);
+  }
+  return { fileHash: hashOf(algorithm, sum.digest()), fileSize };
 }
 
 function nextChunk(size: number, lent: boolean): Buffer {

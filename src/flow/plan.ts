@@ -86,11 +86,11 @@ export async function planMake(
 }
 
 /** The narinfo that the cache has of a path, or why it cannot be read. */
-const foundIn = (storage: Storage, path: StorePath): Promise<NarInfo | string | undefined> =>
+export const foundIn = (storage: Storage, path: StorePath): Promise<NarInfo | string | undefined> =>
   readNarInfo(storage, path, storeDirOf(path)).catch(asReason);
 
 /** Why the cache does not have this path as the store does; undefined when it has. */
-async function lackOf(
+export async function lackOf(
   info: PathInfo,
   found: NarInfo | string | undefined,
   storage: Storage,

@@ -44,8 +44,13 @@ export class Publisher implements Disposable {
    */
   ready(info: PathInfo, file: PackedNar, listing?: string): void {
     const listed = listing === undefined ? [] : [listingEntry(info.path, listing)];
-    const entries = [...listed, narInfoEntry(info, file)].map(entry => this.#staged(entry));
-    this.#ready.set(info.path, { info, file, entries });
+    this.readyAs(info, file, [...listed, narInfoEntry(info, file)]);
+  }
+
+  /** The same with entries that were made elsewhere, the narinfo last. */
+  readyAs(info: PathInfo, file: PackedNar, entries: readonly Entry[]): void {
+    const staged = entries.map(entry => this.#staged(entry));
+    this.#ready.set(info.path, { info, file, entries: staged });
     this.freshBytes += file.fileSize ?? 0;
   }
 

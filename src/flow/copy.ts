@@ -1,0 +1,113 @@
+/**
+ * Copies paths from cache to cache:
+ *
+ *     plan ─▶ NAR files as they are ─▶ narinfos ─▶ signatures that the target lacked ─▶ logs, debuginfo, realisations
+ *
+ * What is there and right stays; what dies on the way leaves a closed cache, and is completed by the next run.
+ */
+import { type CacheInfoChanges, prepareCache, readText } from '../cache/cache.ts';
+import type { GranaryError } from '../errors.ts';
+import { type SecretKey, signWith } from '../format/key.ts';
+import { narInfoKey, parseNarInfo } from '../format/narinfo.ts';
+import { withSignatures } from '../format/narinfo-edit.ts';
+import { fingerprint, type Signature } from '../format/signature.ts';
+import type { StorePath } from '../format/store-path.ts';
+import { bodyOf, type Entry, type Storage } from '../storage/storage.ts';
+import { CheckPool } from './check-pool.ts';
+import type { CopyPlan, Move } from './copy-plan.ts';
+import { Publisher } from './publisher.ts';
+import { copySideFiles } from './side-files.ts';
+import { transferAll } from './transfer.ts';
+
+export interface CopyOptions {
+  readonly cacheInfo: CacheInfoChanges;
+  /** Each signs what moves, once its NAR is proven. */
+  readonly keys: readonly SecretKey[];
+  readonly link: boolean;
+  readonly jobs: number;
+  readonly report: (progress: CopyProgress) => void;
+}
+
+interface CopyProgress {
+  readonly narBytes: number;
+  readonly totalNarBytes: number;
+  readonly paths: number;
+  readonly totalPaths: number;
+}
+
+export interface CopySummary {
+  /** Paths that moved. */
+  readonly moved: number;
+  readonly narBytes: number;
+  readonly fileBytes: number;
+  /** Paths that were there and got signatures of the source. */
+  readonly united: number;
+  /** Logs, debuginfo and realisations. */
+  readonly sideFiles: number;
+  readonly failed: ReadonlyMap<StorePath, GranaryError>;
+  /** Paths that are whole but refer to one that failed. */
+  readonly held: readonly StorePath[];
+}
+
+/** @throws GranaryError when the target cannot be written; what was complete by then is published */
+export async function executeCopy(
+  plan: CopyPlan,
+  source: Storage,
+  storage: Storage,
+  options: CopyOptions,
+): Promise<CopySummary> {
+  const { keys, link, jobs, report } = options;
+  await storage.sweep?.();
+  await prepareCache(storage, plan.storeDir, options.cacheInfo);
+  const failed = new Map<StorePath, GranaryError>();
+  const done = { narBytes: 0, paths: 0 };
+  const totals = { totalNarBytes: plan.narBytes, totalPaths: plan.moves.length };
+  const order = plan.moves.map(({ info }) => info);
+  using publisher = new Publisher(storage, order, new Set([...plan.present, ...plan.excluded]));
+  await using pool = new CheckPool();
+  await transferAll(
+    plan.moves.map(move => ({ info: move.info, signatures: signaturesFor(move, keys) })),
+    {
+      source,
+      storage,
+      publisher,
+      pool,
+      failed,
+      jobs,
+      link,
+      prove: keys.length > 0,
+      moved: info => {
+        done.narBytes += info.narSize;
+        done.paths += 1;
+        report({ ...done, ...totals });
+      },
+    },
+  );
+  await publisher.publish();
+  const united = await unite(plan, storage);
+  const held = [...publisher.held()].map(({ path }) => path);
+  const lost = new Set([...failed.keys(), ...held]);
+  const there = order.filter(({ path }) => !lost.has(path));
+  const sideFiles = await copySideFiles(source, storage, there);
+  const { published, narBytes, fileBytes } = publisher;
+  return { moved: published, narBytes, fileBytes, united, sideFiles, failed, held };
+}
+
+const signaturesFor = ({ info, kept }: Move, keys: readonly SecretKey[]): readonly Signature[] => [
+  ...kept,
+  ...keys.map(key => signWith(key, fingerprint(info))),
+];
+
+/** Adds signatures to narinfos of the target; gives how many changed. */
+async function unite({ additions, storeDir }: CopyPlan, storage: Storage): Promise<number> {
+  const entries: Entry[] = [];
+  for (const { path, signatures } of additions) {
+    const key = narInfoKey(path);
+    const text = await readText(storage, key);
+    if (text === undefined || parseNarInfo(text, storeDir).path !== path) continue; // it went, or changed
+    const united = withSignatures(text, { add: signatures, drop: [] });
+    if (united !== text) entries.push({ key, body: bodyOf(united) });
+  }
+  if (entries.length > 0) await storage.publish(entries);
+  return entries.length;
+}

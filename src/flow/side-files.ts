@@ -1,0 +1,70 @@
+/** What a cache keeps beside narinfos and NARs, and comes along with its paths: logs, debuginfo, realisations. */
+import { readText } from '../cache/cache.ts';
+import type { NarInfo } from '../format/narinfo.ts';
+import { baseName } from '../format/store-path.ts';
+import { bodyOf, type Storage } from '../storage/storage.ts';
+import { each } from './each.ts';
+
+/** Where a file of a cache is not of one path alone, its JSON says of which. */
+const realisations = ['realisations/', 'build-trace-v2/'] as const;
+
+/** Requests at once, where each is a way to go. */
+const jobs = 8;
+
+/** Copies those of some paths that the target has not; gives how many. What cannot be listed is only asked for by name. */
+export async function copySideFiles(
+  source: Storage,
+  target: Storage,
+  infos: readonly NarInfo[],
+): Promise<number> {
+  const keys = new Set<string>();
+  for (const { deriver } of infos) if (deriver) keys.add(`log/${baseName(deriver)}`);
+  if (source.list) {
+    const urls = new Set(infos.map(({ file }) => file.url));
+    const names = new Set(infos.map(({ path }) => baseName(path)));
+    for (const key of await chosen(source, 'debuginfo/', text => urls.has(archiveIn(text))))
+      keys.add(key);
+    for (const prefix of realisations)
+      for (const key of await chosen(source, prefix, text => names.has(outPathIn(text))))
+        keys.add(key);
+  }
+  let copied = 0;
+  await each(keys, jobs, async key => {
+    if (await target.head(key)) return;
+    const text = await readText(source, key);
+    if (text === undefined) return;
+    await target.put(key, bodyOf(text));
+    copied += 1;
+  });
+  if (copied > 0) await target.publish([]); // makes them safe
+  return copied;
+}
+
+/** The files below a prefix whose text it is. */
+async function chosen(
+  source: Storage,
+  prefix: string,
+  isIt: (text: string) => boolean,
+): Promise<readonly string[]> {
+  const keys: string[] = [];
+  for await (const { key } of source.list!(prefix)) if (!key.endsWith('/KEEP')) keys.push(key);
+  const mine: string[] = [];
+  await each(keys, jobs, async key => {
+    const text = await readText(source, key);
+    if (text !== undefined && isIt(text)) mine.push(key);
+  });
+  return mine.sort();
+}
+
+const archiveIn = (text: string): string => stringIn(text, 'archive').replace(/^\.\.\//, '');
+
+/** A base name, or in older ones a store path. */
+const outPathIn = (text: string): string => stringIn(text, 'outPath').replace(/^.*\//, '');
+
+function stringIn(text: string, field: string): string {
+  try {
+    return String(JSON.parse(text)?.[field] ?? '');
+  } catch {
+    return '';
+  }
+}
