@@ -62,7 +62,7 @@ export const codecs: Readonly<Record<WritableCompression, Codec>> = {
         pledgedSrcSize: bytes.length,
         params: { [constants.ZSTD_c_compressionLevel]: level },
       }),
-    decompress: (bytes, limit, lent) => limited(readZstd(bytes, lent), limit),
+    decompress: (bytes, limit, lent = false) => limited(readZstd(bytes, { lent }), limit),
   },
   xz: {
     extension: '.xz',

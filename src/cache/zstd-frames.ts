@@ -27,15 +27,34 @@ const wholeFrame = wholeContent + 2 ** 17;
 
 const streamBlock = 2 ** 18;
 
+export interface ZstdReading {
+  /** Whether each side may use its buffers again. */
+  readonly lent?: boolean;
+  /** Frames that end at or before this byte of the content are passed over, where they state their size. */
+  readonly from?: number;
+  /** Told of the bytes of content that were passed over. */
+  readonly passedOver?: (bytes: number) => void;
+}
+
 /**
  * The contents of all frames. With `lent` each side may use its buffers again: a chunk of `bytes`, or a big one that
  * comes out, is good until the next one is asked for.
  */
-export async function* readZstd(bytes: Bytes, lent = false): AsyncGenerator<Uint8Array> {
+export async function* readZstd(
+  bytes: Bytes,
+  { lent = false, from = 0, passedOver }: ZstdReading = {},
+): AsyncGenerator<Uint8Array> {
   const cursor = new Cursor(bytes);
   const whole = new Gathered();
+  let left = from;
+  const isBefore = (size: number): boolean => {
+    const before = size <= left;
+    left = before ? left - size : 0;
+    if (before) passedOver?.(size);
+    return before;
+  };
   try {
-    do yield* readFrame(cursor, whole, lent);
+    do yield* readFrame(cursor, whole, { lent, isBefore });
     while (!(await cursor.ended()));
   } finally {
     await cursor.close();
@@ -45,7 +64,7 @@ export async function* readZstd(bytes: Bytes, lent = false): AsyncGenerator<Uint
 async function* readFrame(
   cursor: Cursor,
   gathered: Gathered,
-  lent: boolean,
+  { lent, isBefore }: { readonly lent: boolean; readonly isBefore: (size: number) => boolean },
 ): AsyncGenerator<Uint8Array> {
   const start = cursor.offset;
   const magic = await cursor.exactly(4);
@@ -60,6 +79,10 @@ async function* readFrame(
   const header = await readHeader(cursor);
   const { contentSize } = header;
   const rest = restOfFrame(cursor, header.checksum);
+  if (contentSize === undefined ? isBefore(Number.POSITIVE_INFINITY) : isBefore(contentSize)) {
+    for await (const _ of rest);
+    return;
+  }
   gathered.begin(magic, ...header.parts);
   if (contentSize !== undefined && contentSize <= wholeContent) {
     for (let next = await rest.next(); ; next = await rest.next()) {

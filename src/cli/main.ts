@@ -28,6 +28,30 @@ const commands: Readonly<Record<string, { about: string; load: () => Promise<Com
     about: 'add, drop or rotate signatures over a cache',
     load: async () => (await import('./commands/sign.ts')).sign,
   },
+  diff: {
+    about: 'say how two caches differ',
+    load: async () => (await import('./commands/diff.ts')).diff,
+  },
+  info: {
+    about: 'say what a cache is made of, or what it says of paths',
+    load: async () => (await import('./commands/info.ts')).info,
+  },
+  ls: {
+    about: 'list what lies in a path of a cache',
+    load: async () => (await import('./commands/ls.ts')).ls,
+  },
+  cat: {
+    about: 'write out a file in a path of a cache',
+    load: async () => (await import('./commands/cat.ts')).cat,
+  },
+  why: {
+    about: 'show why a path needs another',
+    load: async () => (await import('./commands/why.ts')).why,
+  },
+  size: {
+    about: 'show what the roots of a cache weigh',
+    load: async () => (await import('./commands/size.ts')).size,
+  },
   key: {
     about: 'make a signing key, or show the public half of one',
     load: async () => (await import('./commands/key.ts')).key,

@@ -3,9 +3,9 @@
  *
  *     roots ─▶ narinfos of the source, by their references ─▶ what the target lacks, has otherwise, or may be left out
  */
-import { inspectTarget, readNarInfo, readText, statedStoreDir } from '../cache/cache.ts';
+import { inspectTarget, readNarInfo, statedStoreDir } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
-import { type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
+import type { NarInfo } from '../format/narinfo.ts';
 import { fingerprint, type Signature } from '../format/signature.ts';
 import {
   baseName,
@@ -19,6 +19,7 @@ import type { Storage } from '../storage/storage.ts';
 import { topological } from './closure.ts';
 import { each } from './each.ts';
 import { foundIn, lackOf } from './plan.ts';
+import { readNarInfos, readsAtOnce } from './read-cache.ts';
 
 export interface CopyPlan {
   readonly storeDir: StoreDir;
@@ -73,9 +74,6 @@ export interface CopyWish {
   readonly prefer: 'nobody' | 'source';
 }
 
-/** Requests at once, where each is a way to go. */
-const farReads = 25;
-
 /**
  * @throws GranaryError `absent` for a root or a reference that nobody has, `usage` for a source that cannot be listed
  * and no roots, `conflict` for caches of two store directories
@@ -89,13 +87,22 @@ export async function planCopy(
   const info = await inspectTarget(target, storeDir);
   const isEmpty = info === undefined && (await target.top?.())?.length === 0;
   const there = async (path: StorePath) => (isEmpty ? undefined : foundIn(target, path));
-  const { infos, excluded, roots } = await readSource(source, storeDir, wish);
+  const excluded = new Set<StorePath>();
+  const { infos, roots } = await readNarInfos(source, storeDir, {
+    roots: wish.roots,
+    alone: wish.noClosure,
+    leaveOut: async info => {
+      const isOut = await isExcluded(info, wish, storeDir);
+      if (isOut) excluded.add(info.path);
+      return isOut;
+    },
+  });
 
   const moves: Move[] = [];
   const additions: Addition[] = [];
   const conflicts: Conflict[] = [];
   const present = new Set<StorePath>();
-  await each(infos.values(), isNear(target) ? 1 : farReads, async info => {
+  await each(infos.values(), readsAtOnce(target), async info => {
     const found = await there(info.path);
     const isOther = typeof found === 'object' && found.path === info.path;
     if (isOther && found.narHash !== info.narHash && wish.prefer === 'nobody') {
@@ -131,105 +138,6 @@ export async function planCopy(
     narBytes: sum(({ narSize }) => narSize),
     fileBytes: sum(({ file }) => file.fileSize ?? 0),
   };
-}
-
-const isNear = (storage: Storage): boolean => storage.local !== undefined;
-
-interface Read {
-  readonly infos: ReadonlyMap<StorePath, NarInfo>;
-  readonly excluded: Set<StorePath>;
-  readonly roots: readonly StorePath[];
-}
-
-/** The narinfos that are wanted: by their references from the roots, or all that can be listed. */
-async function readSource(source: Storage, storeDir: StoreDir, wish: CopyWish): Promise<Read> {
-  const infos = new Map<StorePath, NarInfo>();
-  const excluded = new Set<StorePath>();
-  const jobs = isNear(source) ? 1 : farReads;
-  const seen = new Set<string>();
-  const take = async (key: string, next: Set<string>): Promise<StorePath | undefined> => {
-    const info = await sourceNarInfo(source, key, storeDir);
-    const path = info?.path;
-    if (!info) return undefined;
-    if (await isExcluded(info, wish, storeDir)) excluded.add(info.path);
-    else {
-      infos.set(info.path, info);
-      if (!wish.noClosure) for (const each of info.references) next.add(narInfoKey(each));
-    }
-    return path;
-  };
-  const names = wish.roots;
-  const keys = names ? names.map(name => rootKey(name)) : await listed(source);
-  const roots: StorePath[] = [];
-  let level = new Set(keys);
-  for (let isFirst = true; level.size > 0; isFirst = false) {
-    const next = new Set<string>();
-    const fresh = [...level].filter(key => !seen.has(key));
-    for (const key of fresh) seen.add(key);
-    await each(fresh, jobs, async key => {
-      const path = await take(key, next);
-      if (isFirst && path !== undefined) roots.push(path);
-    });
-    if (isFirst && names) for (const name of names) checkRoot(name, roots, source);
-    level = next;
-  }
-  return { infos, excluded, roots: names ? roots : [] };
-}
-
-const rootName = (root: string): string => root.replace(/\/+$/, '').replace(/^.*\//, '');
-
-function rootKey(root: string): string {
-  const name = rootName(root);
-  if (/^[0-9abcdfghijklmnpqrsvwxyz]{32}(-|$)/.test(name)) return `${name.slice(0, 32)}.narinfo`;
-  throw new GranaryError(
-    'usage',
-    `Cannot find "${root}" in a cache: name a store path, its base name, or its hash part`,
-  );
-}
-
-function checkRoot(root: string, found: readonly StorePath[], source: Storage): void {
-  const name = rootName(root);
-  const isIt = (path: StorePath): boolean =>
-    name.length === 32 ? baseName(path).startsWith(name) : baseName(path) === name;
-  if (found.some(isIt)) return;
-  throw new GranaryError('absent', `Cannot find ${root} in the cache ${source.url}`, {
-    path: root,
-  });
-}
-
-async function listed(source: Storage): Promise<readonly string[]> {
-  if (!source.list)
-    throw new GranaryError(
-      'usage',
-      `Cannot copy all of ${source.url}: what lies there cannot be listed; name ROOTs`,
-    );
-  const keys: string[] = [];
-  for await (const { key } of source.list('')) if (/^[^/]+\.narinfo$/.test(key)) keys.push(key);
-  return keys.sort();
-}
-
-/** A narinfo of the source, which has to be in its place. */
-async function sourceNarInfo(
-  source: Storage,
-  key: string,
-  storeDir: StoreDir,
-): Promise<NarInfo | undefined> {
-  const text = await readText(source, key);
-  if (text === undefined) return undefined;
-  let info: NarInfo;
-  try {
-    info = parseNarInfo(text, storeDir);
-  } catch (error) {
-    if (!(error instanceof GranaryError)) throw error;
-    const message = `Cannot copy ${key} of ${source.url}: ${error.message}`;
-    throw new GranaryError(error.code, message, { ...error.facts, key }, error);
-  }
-  if (narInfoKey(info.path) === key) return info;
-  throw new GranaryError(
-    'malformed',
-    `Cannot copy ${key} of ${source.url}: it is the narinfo of ${info.path}`,
-    { key },
-  );
 }
 
 async function isExcluded(info: NarInfo, wish: CopyWish, storeDir: StoreDir): Promise<boolean> {

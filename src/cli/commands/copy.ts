@@ -1,7 +1,7 @@
 /** `granary copy`: paths from one cache to another, as they are. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { errorTable, explained, GranaryError, gravest } from '../../errors.ts';
+import { errorTable, GranaryError, gravest } from '../../errors.ts';
 import { type CopySummary, executeCopy } from '../../flow/copy.ts';
 import { type CopyPlan, parsePathList, planCopy } from '../../flow/copy-plan.ts';
 import { defaultStoreDir } from '../../format/store-path.ts';
@@ -12,6 +12,7 @@ import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
+import { rootsIn } from '../root-list.ts';
 import { growHeapSlowly } from '../small-heap.ts';
 import { bytesText, counted, secondsText } from '../units.ts';
 
@@ -88,14 +89,6 @@ async function run(args: Arguments, face: Face): Promise<number> {
   });
   face.done();
   return showSummary(plan, copied, { source, target, ms: Date.now() - start, link, face });
-}
-
-function rootsIn(file: string): readonly string[] {
-  const text = explained(`read the list ${file}`, () => readFileSync(file, 'utf8'));
-  return text
-    .split('\n')
-    .map(line => line.trim())
-    .filter(line => line !== '' && !line.startsWith('#'));
 }
 
 /** A file is a list of paths, all else a cache. */

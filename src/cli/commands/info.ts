@@ -1,0 +1,124 @@
+/** `granary info`: what a cache says of paths, or of itself. */
+import { readText } from '../../cache/cache.ts';
+import { GranaryError } from '../../errors.ts';
+import { fileSizeOf, narSizeOf, rootsOf } from '../../flow/graph.ts';
+import type { NarInfo } from '../../format/narinfo.ts';
+import { keyNameOf } from '../../format/signature.ts';
+import type { Arguments } from '../arguments.ts';
+import { type Command, exitStatuses } from '../command.ts';
+import type { Face } from '../face.ts';
+import { infoEvent, type Looked, lookInto } from '../look.ts';
+import { growHeapSlowly } from '../small-heap.ts';
+import { bytesText, counted } from '../units.ts';
+
+export const info: Command = {
+  usage: 'granary info [OPTION]... CACHE [PATH...]',
+  about: `Says what a cache is made of, or what its narinfos say of the PATHs: store paths, base names or hash parts.`,
+  options: {
+    closure: { help: 'the PATHs and all that they refer to' },
+    all: { help: 'all paths' },
+  },
+  notes: `Nothing is proven by it: that is what "granary verify" is for. With --json each path is a line.
+
+${exitStatuses}`,
+  run,
+};
+
+async function run(args: Arguments, face: Face): Promise<number> {
+  growHeapSlowly();
+  const [name, ...roots] = args.words;
+  if (name === undefined)
+    throw new GranaryError(
+      'usage',
+      'Cannot tell of nothing: name the CACHE, as in "granary info ./cache"',
+    );
+  const looked = await lookInto(
+    name,
+    roots.length === 0 ? {} : { roots, alone: !args.has('closure') },
+  );
+  const infos = [...looked.infos.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
+  if (roots.length > 0 || args.has('all'))
+    for (const each of infos)
+      face.show({ type: 'path', state: 'info', ...infoEvent(each) }, textOf(each));
+  if (roots.length === 0) await showCache(looked, infos, face);
+  else
+    face.show({
+      type: 'summary',
+      ok: true,
+      exit: 0,
+      paths: infos.length,
+      narBytes: narSizeOf(infos),
+      fileBytes: fileSizeOf(infos),
+    });
+  return 0;
+}
+
+function textOf({ path, narHash, narSize, file, ...info }: NarInfo): string {
+  const lines: readonly (readonly [string, string | undefined])[] = [
+    ['NAR', `${bytesText(narSize)}, ${narHash}`],
+    [
+      'file',
+      `${file.url}, ${file.compression}${file.fileSize === undefined ? '' : `, ${bytesText(file.fileSize)}`}`,
+    ],
+    ['references', info.references.map(each => `\n    ${each}`).join('') || 'none'],
+    ['deriver', info.deriver],
+    ['content address', info.ca],
+    ['signed by', info.signatures.map(keyNameOf).join(', ') || 'nobody'],
+  ];
+  return [
+    path,
+    ...lines
+      .filter(([, value]) => value !== undefined)
+      .map(([what, value]) => `  ${what}: ${value}`),
+  ].join('\n');
+}
+
+/** What all of it is. */
+async function showCache(
+  { storage }: Looked,
+  infos: readonly NarInfo[],
+  face: Face,
+): Promise<void> {
+  const said = await readText(storage, 'nix-cache-info');
+  const byPath = new Map(infos.map(each => [each.path, each]));
+  const roots = rootsOf(byPath);
+  const compressions = tally(infos.map(({ file }) => file.compression));
+  const signers = tally(infos.flatMap(({ signatures }) => signatures.map(keyNameOf)));
+  const unsigned = infos.filter(({ signatures, ca }) => signatures.length === 0 && !ca).length;
+  const sizes = { narBytes: narSizeOf(infos), fileBytes: fileSizeOf(infos) };
+  const list = (counts: Readonly<Record<string, number>>): string =>
+    Object.entries(counts)
+      .map(([what, count]) => `${what} ${count}`)
+      .join(', ') || 'none';
+  face.show(
+    {
+      type: 'summary',
+      ok: true,
+      exit: 0,
+      cache: storage.url,
+      paths: infos.length,
+      roots: roots.length,
+      ...sizes,
+      compressions,
+      signers,
+      unsigned,
+      cacheInfo: said ?? null,
+    },
+    [
+      `${storage.url}: ${counted(infos.length, 'path')}, of which ${counted(roots.length, 'root')} nobody refers to`,
+      `  NARs: ${bytesText(sizes.narBytes)}, in files of ${bytesText(sizes.fileBytes)}`,
+      `  compression: ${list(compressions)}`,
+      `  signed by: ${list(signers)}; ${unsigned} by nobody, and without a content address`,
+      ...(said ?? 'There is no nix-cache-info')
+        .trimEnd()
+        .split('\n')
+        .map(line => `  ${line}`),
+    ].join('\n'),
+  );
+}
+
+function tally(names: readonly string[]): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const name of names.toSorted()) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+}

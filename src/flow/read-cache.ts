@@ -1,0 +1,122 @@
+/** The narinfos of a cache, wherever it lies: of some closures, by their references, or all that can be listed. */
+import { readText } from '../cache/cache.ts';
+import { GranaryError } from '../errors.ts';
+import { type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
+import { baseName, type StoreDir, type StorePath } from '../format/store-path.ts';
+import type { Storage } from '../storage/storage.ts';
+import { each } from './each.ts';
+
+/** Requests at once, where each is a way to go; what is near is read by synchronous calls. */
+export const readsAtOnce = (storage: Storage): number => (storage.local ? 1 : 25);
+
+export interface ReadWish {
+  /** Store paths, base names or hash parts; without it, everything. */
+  readonly roots?: readonly string[] | undefined;
+  /** Roots that the cache lacks are no error. */
+  readonly lenient?: boolean;
+  /** Not what the roots refer to. */
+  readonly alone?: boolean;
+  /** Those for which it holds are passed over, with what only they refer to. */
+  readonly leaveOut?: (info: NarInfo) => Promise<boolean>;
+}
+
+export interface ReadCache {
+  readonly infos: ReadonlyMap<StorePath, NarInfo>;
+  /** Those that were named. */
+  readonly roots: readonly StorePath[];
+  /** The names that were found. */
+  readonly found: ReadonlySet<string>;
+}
+
+/**
+ * References that the cache lacks are left out.
+ *
+ * @throws GranaryError `absent` for a root that the cache lacks, `malformed` naming a narinfo that cannot be read or is
+ * not in its place, `usage` for a cache that cannot be listed and no roots
+ */
+export async function readNarInfos(
+  storage: Storage,
+  storeDir: StoreDir,
+  { roots: names, lenient = false, alone = false, leaveOut }: ReadWish,
+): Promise<ReadCache> {
+  const infos = new Map<StorePath, NarInfo>();
+  const roots: StorePath[] = [];
+  const found = new Set<string>();
+  const seen = new Set<string>();
+  const take = async (key: string, isRoot: boolean): Promise<readonly StorePath[]> => {
+    const info = await narInfoAt(storage, key, storeDir);
+    if (!info) return [];
+    if (isRoot) roots.push(info.path);
+    if (await leaveOut?.(info)) return [];
+    infos.set(info.path, info);
+    return alone ? [] : info.references;
+  };
+  let level = new Set(names ? names.map(rootKey) : await narInfoKeysIn(storage));
+  for (let isFirst = true; level.size > 0; isFirst = false) {
+    const fresh = [...level].filter(key => !seen.has(key));
+    for (const key of fresh) seen.add(key);
+    const next = new Set<string>();
+    await each(fresh, readsAtOnce(storage), async key => {
+      const references = await take(key, isFirst && names !== undefined);
+      if (names) for (const reference of references) next.add(narInfoKey(reference));
+    });
+    if (isFirst && names) {
+      for (const name of names) if (isAmong(name, roots)) found.add(name);
+      const absent = names.find(name => !found.has(name));
+      if (absent !== undefined && !lenient) throw noRoot(absent, storage);
+    }
+    level = next;
+  }
+  return { infos, roots, found };
+}
+
+const rootName = (root: string): string => root.replace(/\/+$/, '').replace(/^.*\//, '');
+
+function rootKey(root: string): string {
+  const name = rootName(root);
+  if (/^[0-9abcdfghijklmnpqrsvwxyz]{32}(-|$)/.test(name)) return `${name.slice(0, 32)}.narinfo`;
+  throw new GranaryError(
+    'usage',
+    `Cannot find "${root}" in a cache: name a store path, its base name, or its hash part`,
+  );
+}
+
+function isAmong(root: string, found: readonly StorePath[]): boolean {
+  const name = rootName(root);
+  return found.some(path =>
+    name.length === 32 ? baseName(path).startsWith(name) : baseName(path) === name,
+  );
+}
+
+const noRoot = (root: string, storage: Storage): GranaryError =>
+  new GranaryError('absent', `Cannot find ${root} in the cache ${storage.url}`, { path: root });
+
+async function narInfoKeysIn(storage: Storage): Promise<readonly string[]> {
+  if (!storage.list)
+    throw new GranaryError(
+      'usage',
+      `Cannot read all of ${storage.url}: what lies there cannot be listed; name ROOTs`,
+    );
+  const keys: string[] = [];
+  for await (const { key } of storage.list('')) if (/^[^/]+\.narinfo$/.test(key)) keys.push(key);
+  return keys.sort();
+}
+
+async function narInfoAt(
+  storage: Storage,
+  key: string,
+  storeDir: StoreDir,
+): Promise<NarInfo | undefined> {
+  const text = await readText(storage, key);
+  if (text === undefined) return undefined;
+  const refuse = (why: string, cause?: unknown): GranaryError =>
+    new GranaryError('malformed', `Cannot use ${key} of ${storage.url}: ${why}`, { key }, cause);
+  let info: NarInfo;
+  try {
+    info = parseNarInfo(text, storeDir);
+  } catch (error) {
+    throw error instanceof GranaryError ? refuse(error.message, error) : error;
+  }
+  if (narInfoKey(info.path) === key) return info;
+  throw refuse(`it is the narinfo of ${info.path}`);
+}

@@ -1,0 +1,196 @@
+/** `diff`, `info`, `ls`, `cat`, `why` and `size` as a user calls them. */
+import assert from 'node:assert/strict';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { baseName, hashPart } from '../../src/format/store-path.ts';
+import { Patient } from '../flow/damage.ts';
+import { makeHealthy } from '../flow/healthy.ts';
+import { granary } from '../granary.ts';
+import { temporaryFolder } from '../temporary.ts';
+
+const healthy = await makeHealthy(temporaryFolder());
+const { app, base, lib, plain, twin } = healthy.paths;
+
+function patientOf(): Patient {
+  const dir = join(temporaryFolder(), 'cache');
+  cpSync(healthy.cache, dir, { recursive: true });
+  return new Patient(healthy, dir);
+}
+
+/** Standard output of a command that ends with this status. */
+async function output(code: number, ...args: readonly string[]): Promise<string> {
+  const ran = await granary(args);
+  assert.equal(ran.code, code, ran.stderr);
+  return ran.stdout;
+}
+
+const events = (text: string): readonly Record<string, unknown>[] =>
+  text
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line));
+
+test('diff of equal caches tells nothing, and ends with 0', async () => {
+  assert.equal(
+    await output(0, 'diff', healthy.cache, patientOf().dir),
+    'Both have the same 5 paths.\n',
+  );
+});
+
+test('diff names what only one has and what differs, and in what', async () => {
+  const other = patientOf();
+  rmSync(other.file(other.key('app')));
+  other.edit('lib', text => text.replace(/^Sig: .*\n/m, ''));
+  other.field('base', 'Compression', 'xz');
+  other.field('plain', 'NarSize', '9');
+  const text = await output(1, 'diff', healthy.cache, other.dir);
+  assert.match(text, new RegExp(`^- ${app}  `, 'm'));
+  assert.match(text, new RegExp(`^~ ${lib}  signatures$`, 'm'));
+  assert.match(text, new RegExp(`^~ ${base}  file$`, 'm'));
+  assert.match(text, new RegExp(`^~ ${plain}  narHash$`, 'm'));
+  assert.doesNotMatch(text, new RegExp(`${twin}`));
+  const back = await output(1, 'diff', other.dir, healthy.cache);
+  assert.match(back, new RegExp(`^\\+ ${app}  `, 'm'));
+  const json = events(await output(1, 'diff', '--json', healthy.cache, other.dir));
+  assert.deepEqual(
+    json.map(each => [each.state ?? each.type, each.path]),
+    [
+      ['first', app],
+      ['different', base],
+      ['different', lib],
+      ['different', plain],
+      ['summary', undefined],
+    ].toSorted(([, a], [, b]) => (a === undefined ? 1 : b === undefined ? -1 : 0)),
+  );
+  assert.equal(
+    await output(0, 'diff', healthy.cache, other.dir, twin),
+    'Both have the same 1 path.\n',
+  );
+  const { code, stderr } = await granary(['diff', healthy.cache, other.dir, '9'.repeat(32)]);
+  assert.equal(code, 3);
+  assert.match(stderr, /neither .* nor .* has it/);
+});
+
+test('info tells of a cache, and of paths, with what their narinfos say', async () => {
+  const whole = await output(0, 'info', healthy.cache);
+  assert.match(whole, /: 5 paths, of which 3 roots nobody refers to$/m);
+  assert.match(whole, /^ {2}signed by: test-1 5; 0 by nobody/m);
+  assert.match(whole, /^ {2}Priority: 30$/m);
+  const one = await output(0, 'info', healthy.cache, hashPart(lib));
+  assert.match(one, new RegExp(`^${lib}\n  NAR: .*\n  file: nar/.*zstd`));
+  assert.match(one, new RegExp(`^    ${base}$`, 'm'));
+  const closure = events(await output(0, 'info', '--json', '--closure', healthy.cache, app));
+  assert.deepEqual(
+    closure.filter(each => each.type === 'path').map(each => each.path),
+    [base, lib, app],
+  );
+  assert.deepEqual(closure[1]?.references, [base]);
+});
+
+test('ls lists a folder, a file and a link, with a listing and without', async () => {
+  const bare = patientOf();
+  rmSync(bare.file(bare.key('app').replace('narinfo', 'ls')));
+  for (const cache of [healthy.cache, bare.dir]) {
+    assert.match(await output(0, 'ls', cache, app), /^d {14}- {2}bin\/\n$/);
+    assert.match(
+      await output(0, 'ls', cache, `${app}/bin`),
+      /^- {12,13}\d\d\d? {2}bin\/app\nl {14}- {2}bin\/link -> app\n$/,
+    );
+    assert.match(await output(0, 'ls', '--recursive', cache, baseName(app)), /bin\/\n.*bin\/app\n/);
+  }
+  for (const [place, message] of [
+    ['nothing', /-app\/nothing: there is no such entry/],
+    ['bin/app/x', /-app\/bin\/app\/x: it lies below no folder/],
+    ['../x', /it leads out of the path/],
+  ] as const) {
+    const { code, stderr } = await granary(['ls', healthy.cache, `${app}/${place}`]);
+    assert.equal(code, 3);
+    assert.match(stderr, message);
+  }
+});
+
+test('cat gives the bytes of a file, through links, whatever the compression', async () => {
+  const caches = [healthy.cache];
+  for (const compression of ['none', 'xz', 'gzip', 'br']) {
+    const to = join(temporaryFolder(), compression);
+    const tree = join(temporaryFolder(), 'tree');
+    writeFileSync(tree, 'plain content');
+    await output(0, 'make', '--to', to, '--compression', compression, '--add', `${tree}=plain`);
+    caches.push(to);
+  }
+  for (const cache of caches) assert.equal(await output(0, 'cat', cache, plain), 'plain content');
+  const text = await output(0, 'cat', healthy.cache, `${app}/bin/link`);
+  assert.match(text, /^#!\/bin\/sh\nexec /);
+  assert.equal(await output(0, 'cat', healthy.cache, `${lib}/lib/other`), '');
+  for (const [place, code, message] of [
+    [app, 2, /it is a folder/],
+    [`${app}/bin/none`, 3, /there is no such entry/],
+    ['hello', 2, /name a store path/],
+  ] as const) {
+    const ran = await granary(['cat', healthy.cache, place]);
+    assert.equal(ran.code, code);
+    assert.match(ran.stderr, message);
+  }
+});
+
+test('cat decompresses only the frames that it needs', async () => {
+  const tree = join(temporaryFolder(), 'tree');
+  const parts = [
+    Buffer.alloc(5 << 20, 'a'),
+    Buffer.from('in the middle'),
+    Buffer.alloc(5 << 20, 'z'),
+  ];
+  mkdirSync(tree);
+  for (const [at, part] of parts.entries()) writeFileSync(join(tree, `part${at}`), part);
+  const to = join(temporaryFolder(), 'cache');
+  await output(0, 'make', '--to', to, '--listings', '--add', `${tree}=parts`);
+  const [summary] = events(await output(0, 'info', '--json', '--all', to));
+  const path = String(summary!.path);
+  assert.equal(await output(0, 'cat', to, `${path}/part1`), 'in the middle');
+  // The first frame is spoilt: who has to decompress it fails.
+  const file = join(to, String(summary!.url));
+  const bytes = readFileSync(file);
+  bytes.fill(0xff, 40, 60);
+  writeFileSync(file, bytes);
+  assert.equal(await output(0, 'cat', to, `${path}/part1`), 'in the middle');
+  const { code } = await granary(['cat', to, `${path}/part0`]);
+  assert.equal(code, 4);
+});
+
+test('why shows a chain of references, or that there is none', async () => {
+  assert.equal(
+    await output(0, 'why', healthy.cache, app, base),
+    `${app}\n└── ${lib}\n    └── ${base}\n`,
+  );
+  assert.match(await output(1, 'why', healthy.cache, base, app), /does not need/);
+});
+
+test('size weighs roots, and with --tree what is below them', async () => {
+  const text = await output(0, 'size', '--tree', healthy.cache);
+  assert.match(text, new RegExp(`^ +[\\d.]+ k?B +[\\d.]+ k?B +[\\d.]+ k?B +3  ${app}$`, 'm'));
+  assert.match(text, new RegExp(`${lib}\n.* {4}${base}$`, 'm'));
+  const roots = events(await output(0, 'size', '--json', healthy.cache));
+  const weight = roots.find(each => each.path === app)!;
+  assert.equal(weight.paths, 3);
+  assert.ok(Number(weight.closureSize) > Number(weight.narSize));
+  const both = events(await output(0, 'size', '--json', healthy.cache, app, lib));
+  const [heavy, light] = both;
+  assert.equal(heavy!.path, app);
+  assert.equal(light!.ownSize, 0, 'all of lib is in the closure of app too');
+});
+
+test('each says what is wrong with how it is called', async () => {
+  for (const [args, message] of [
+    [['diff', healthy.cache], /name two caches/],
+    [['info'], /name the CACHE/],
+    [['ls', healthy.cache], /name a CACHE and a PATH/],
+    [['cat', healthy.cache], /name a CACHE and a file/],
+    [['why', healthy.cache, app], /name a CACHE and two paths/],
+    [['size'], /name the CACHE/],
+  ] as const) {
+    const { code, stderr } = await granary(args);
+    assert.equal(code, 2);
+    assert.match(stderr, message);
+  }
+});
