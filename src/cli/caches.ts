@@ -25,11 +25,16 @@ export async function openCacheToRead(name: string): Promise<Storage> {
 /** @throws GranaryError `usage` for a cache that lies in a Nix store, which root could change, or that is read-only */
 export function refuseReadOnly(verb: string, url: string): void {
   const real = realpathSync(url);
-  if (/\/[0-9abcdfghijklmnpqrsvwxyz]{32}-[^/]+/.test(real))
+  if (/\/[0-9abcdfghijklmnpqrsvwxyz]{32}-[^/]+/.test(real)) {
+    const instead =
+      verb === 'sign'
+        ? `take it out and sign it in one pass with "granary copy --from ${real} --to ./cache --sign FILE"`
+        : `copy it first with "cp -r --no-preserve=mode ${real} ./cache", then ${verb} ./cache`;
     throw new GranaryError(
       'usage',
-      `Cannot ${verb} ${url}: it lies in a Nix store, where nothing may change; copy it first with "cp -r --no-preserve=mode ${real} ./cache", then ${verb} ./cache`,
+      `Cannot ${verb} ${url}: it lies in a Nix store, where nothing may change; ${instead}`,
     );
+  }
   try {
     accessSync(real, constants.W_OK);
   } catch (error) {

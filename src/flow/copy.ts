@@ -14,6 +14,7 @@ import { fingerprint, type Signature } from '../format/signature.ts';
 import type { StorePath } from '../format/store-path.ts';
 import { bodyOf, type Entry, type Storage } from '../storage/storage.ts';
 import { CheckPool } from './check-pool.ts';
+import { recordClosedBy } from './closed-by.ts';
 import type { CopyPlan, Move } from './copy-plan.ts';
 import { Publisher } from './publisher.ts';
 import { copySideFiles } from './side-files.ts';
@@ -24,6 +25,8 @@ export interface CopyOptions {
   /** Each signs what moves, once its NAR is proven. */
   readonly keys: readonly SecretKey[];
   readonly link: boolean;
+  /** What has the paths that are left out, as the target is to remember it. */
+  readonly closedBy: readonly string[];
   readonly jobs: number;
   readonly report: (progress: CopyProgress) => void;
 }
@@ -83,6 +86,7 @@ export async function executeCopy(
       },
     },
   );
+  if (plan.excluded.size > 0) await recordClosedBy(storage, options.closedBy);
   await publisher.publish();
   const united = await unite(plan, storage);
   const held = [...publisher.held()].map(({ path }) => path);

@@ -17,6 +17,7 @@ import {
 } from '../format/store-path.ts';
 import { isKey, type Storage, type Thing } from '../storage/storage.ts';
 import { CheckPool } from './check-pool.ts';
+import { closedByKey, readClosedBy } from './closed-by.ts';
 import { topological } from './closure.ts';
 import { readDebugLinks } from './debug-links.ts';
 import { type Finding, finding } from './findings.ts';
@@ -87,7 +88,9 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
     if (quick || things.get(info.file.url)?.kind !== 'value')
       for await (const found of listingFindings(storage, things, info)) tell(found);
   }
-  for await (const found of holeFindings(placed, infos, lookup(also, storeDir))) tell(found);
+  const closedBy = things.get(closedByKey)?.kind === 'value' ? await readClosedBy(storage) : [];
+  const elsewhere = { isThere: lookup(also, storeDir), closedBy };
+  for await (const found of holeFindings(placed, infos, elsewhere)) tell(found);
   for (const found of circleFindings(placed)) tell(found);
   if (placed.size < infos.size) for (const found of conflictFindings(infos)) tell(found);
 
@@ -188,7 +191,10 @@ async function hasPath(storage: Storage, path: StorePath, storeDir: StoreDir): P
 async function* holeFindings(
   infos: ReadonlyMap<string, BareInfo>,
   all: ReadonlyMap<string, BareInfo>,
-  isElsewhere: (path: StorePath) => Promise<boolean>,
+  {
+    isThere,
+    closedBy,
+  }: { isThere: (path: StorePath) => Promise<boolean>; closedBy: readonly string[] },
 ): AsyncGenerator<Finding> {
   const holes = new Map<StorePath, { readonly first: StorePath; others: number }>();
   for (const { path, references } of infos.values())
@@ -199,9 +205,10 @@ async function* holeFindings(
       else holes.set(reference, { first: path, others: 0 });
     }
   for (const [path, { first, others }] of holes) {
-    if (await isElsewhere(path)) continue;
+    if (await isThere(path)) continue;
     const who = others === 0 ? `${first} refers` : `${first} and ${others} more refer`;
-    const message = `${path} has no narinfo that can be used, and ${who} to it`;
+    const hint = closedBy.length === 0 ? '' : `; ${closedByKey} names ${closedBy.join(', ')}`;
+    const message = `${path} has no narinfo that can be used, and ${who} to it${hint}`;
     yield finding('reference-missing', narInfoKey(path), message, path);
   }
 }

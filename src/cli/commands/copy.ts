@@ -84,6 +84,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
     cacheInfo: {},
     keys,
     link,
+    closedBy: args.all('exclude'),
     jobs: args.number('jobs', 1, 1024) ?? availableParallelism(),
     report: progress => face.progress(progress),
   });
