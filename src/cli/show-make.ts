@@ -12,6 +12,7 @@ const planEvent = (plan: MakePlan) => ({
   type: 'plan' as const,
   paths: plan.packs.length + plan.present.size,
   present: plan.present.size,
+  excluded: plan.excluded.size,
   missing: plan.packs.filter(pack => pack.again === undefined).length,
   again: plan.packs.filter(pack => pack.again !== undefined).length,
   narBytes: plan.narBytes,
@@ -20,6 +21,7 @@ const planEvent = (plan: MakePlan) => ({
 
 export function showPlan(plan: MakePlan, storage: Storage, face: Face): number {
   for (const path of plan.present) face.show({ type: 'path', path, state: 'present' });
+  for (const path of plan.excluded) face.show({ type: 'path', path, state: 'excluded' });
   for (const { info, again } of plan.packs) {
     const { path, narSize } = info;
     const why = again === undefined ? '' : `  (again: ${again})`;
@@ -38,11 +40,14 @@ export function showPlan(plan: MakePlan, storage: Storage, face: Face): number {
   const free = plan.freeBytes === undefined ? '' : `; ${bytesText(plan.freeBytes)} are free there`;
   face.show(
     event,
-    `Would pack ${counted(plan.packs.length, 'path')} (${bytesText(plan.narBytes)} before compression) into ${storage.url}; ${counted(plan.present.size, 'path')} already there${free}.`,
+    `Would pack ${counted(plan.packs.length, 'path')} (${bytesText(plan.narBytes)} before compression) into ${storage.url}; ${counted(plan.present.size, 'path')} already there${leftOut(plan)}${free}.`,
   );
   face.show({ ...event, type: 'summary', ok: true, exit: 0, dryRun: true });
   return 0;
 }
+
+const leftOut = ({ excluded }: MakePlan): string =>
+  excluded.size === 0 ? '' : `, ${countText(excluded.size)} left out`;
 
 export function showStart(plan: MakePlan, storage: Storage, face: Face): void {
   face.show(planEvent(plan));
@@ -80,7 +85,9 @@ export function showSummary(plan: MakePlan, made: MadeSummary, ending: Ending): 
   const paths = added + plan.present.size;
   const size = `${bytesText(narBytes)} of NARs in ${bytesText(fileBytes)} of files`;
   const what = added === 0 ? 'nothing new' : `${countText(added)} new; ${size}`;
-  const lines = [`${storage.url}: ${counted(paths, 'path')}, ${what}; ${secondsText(ms)}`];
+  const lines = [
+    `${storage.url}: ${counted(paths, 'path')}, ${what}${leftOut(plan)}; ${secondsText(ms)}`,
+  ];
   if (swept > 0) lines.push(`Removed ${counted(swept, 'temporary file')} of interrupted runs.`);
   if (made.failed.size > 0)
     lines.push(`Not published: ${counted(made.failed.size, 'path')} that failed${heldText(made)}.`);
@@ -99,6 +106,7 @@ export function showSummary(plan: MakePlan, made: MadeSummary, ending: Ending): 
       paths,
       added,
       present: plan.present.size,
+      excluded: plan.excluded.size,
       failed: [...made.failed.keys()],
       held: made.held,
       narBytes,

@@ -3,14 +3,12 @@
  *
  *     roots ─▶ narinfos of the source, by their references ─▶ what the target lacks, has otherwise, or may be left out
  */
-import { inspectTarget, readNarInfo, statedStoreDir } from '../cache/cache.ts';
+import { inspectTarget, statedStoreDir } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import type { NarInfo } from '../format/narinfo.ts';
 import { fingerprint, type Signature } from '../format/signature.ts';
 import {
-  baseName,
   defaultStoreDir,
-  parseBaseName,
   parseStoreDir,
   type StoreDir,
   type StorePath,
@@ -18,6 +16,7 @@ import {
 import type { Storage } from '../storage/storage.ts';
 import { topological } from './closure.ts';
 import { each } from './each.ts';
+import { type Exclusion, isElsewhere, isExcluded } from './exclude.ts';
 import { foundIn, lackOf } from './plan.ts';
 import { readNarInfos, readsAtOnce } from './read-cache.ts';
 
@@ -66,10 +65,7 @@ export interface CopyWish {
   readonly roots?: readonly string[];
   /** Exactly the roots, whatever they refer to. */
   readonly noClosure: boolean;
-  /** Caches whose paths are left out, if they have the same NAR. */
-  readonly exclude: readonly Storage[];
-  /** Paths that are left out. */
-  readonly excludePaths: ReadonlySet<string>;
+  readonly exclude: Exclusion;
   /** Whose NAR is right, where both have one. */
   readonly prefer: 'nobody' | 'source';
 }
@@ -92,7 +88,7 @@ export async function planCopy(
     roots: wish.roots,
     alone: wish.noClosure,
     leaveOut: async info => {
-      const isOut = await isExcluded(info, wish, storeDir);
+      const isOut = await isExcluded(info, wish.exclude);
       if (isOut) excluded.add(info.path);
       return isOut;
     },
@@ -122,7 +118,7 @@ export async function planCopy(
     const missing = info.signatures.filter(signature => !kept.includes(signature));
     if (isSame && missing.length > 0) additions.push({ path: info.path, signatures: missing });
   });
-  await addReferred(infos, { present, excluded }, { source, there, wish, storeDir });
+  await addReferred(infos, { present, excluded }, { source, there, exclude: wish.exclude });
   const order = new Map([...topological(infos)].map(({ path }, at) => [path, at]));
   moves.sort((a, b) => order.get(a.info.path)! - order.get(b.info.path)!);
   const sum = (size: (info: NarInfo) => number): number =>
@@ -140,27 +136,17 @@ export async function planCopy(
   };
 }
 
-async function isExcluded(info: NarInfo, wish: CopyWish, storeDir: StoreDir): Promise<boolean> {
-  if (wish.excludePaths.has(baseName(info.path))) return true;
-  for (const cache of wish.exclude) {
-    const other = await readNarInfo(cache, info.path, storeDir);
-    if (other?.path === info.path && other.narHash === info.narHash) return true;
-  }
-  return false;
-}
-
 interface Places {
   readonly source: Storage;
   readonly there: (path: StorePath) => Promise<NarInfo | string | undefined>;
-  readonly wish: CopyWish;
-  readonly storeDir: StoreDir;
+  readonly exclude: Exclusion;
 }
 
 /** What is referred to and does not move has to be in the target, or in a cache that is left out. */
 async function addReferred(
   infos: ReadonlyMap<StorePath, NarInfo>,
   { present, excluded }: { readonly present: Set<StorePath>; readonly excluded: Set<StorePath> },
-  { source, there, wish, storeDir }: Places,
+  { source, there, exclude }: Places,
 ): Promise<void> {
   const asked = new Set<StorePath>();
   for (const { path, references } of infos.values())
@@ -170,7 +156,7 @@ async function addReferred(
       asked.add(reference);
       const found = await there(reference);
       if (typeof found === 'object' && found.path === reference) present.add(reference);
-      else if (await isElsewhere(reference, wish, storeDir)) excluded.add(reference);
+      else if (await isElsewhere(reference, exclude)) excluded.add(reference);
       else
         throw new GranaryError(
           'absent',
@@ -178,31 +164,4 @@ async function addReferred(
           { path: reference, referrer: path },
         );
     }
-}
-
-async function isElsewhere(path: StorePath, wish: CopyWish, storeDir: StoreDir): Promise<boolean> {
-  if (wish.excludePaths.has(baseName(path))) return true;
-  for (const cache of wish.exclude)
-    if ((await readNarInfo(cache, path, storeDir))?.path === path) return true;
-  return false;
-}
-
-/** The base names in a list of store paths, one a line; blank lines and such with # are passed over. */
-export function parsePathList(text: string, storeDir: StoreDir, file: string): Set<string> {
-  const names = new Set<string>();
-  for (const [at, line] of text.split('\n').entries()) {
-    const name = line.trim().replace(/^.*\//, '');
-    if (name === '' || name.startsWith('#')) continue;
-    try {
-      names.add(baseName(parseBaseName(name, storeDir)));
-    } catch (error) {
-      if (!(error instanceof GranaryError)) throw error;
-      throw new GranaryError(
-        'malformed',
-        `Cannot read line ${at + 1} of ${file} as a store path: ${error.message}`,
-        { file, line: at + 1 },
-      );
-    }
-  }
-  return names;
 }

@@ -7,6 +7,7 @@ import { type CacheInfoChanges, prepareCache } from '../cache/cache.ts';
 import type { GranaryError } from '../errors.ts';
 import type { StoreDir, StorePath } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
+import { recordClosedBy } from './closed-by.ts';
 import { type PackEvent, type PackOptions, packAll } from './pack-all.ts';
 import type { MakePlan } from './plan.ts';
 import { Publisher } from './publisher.ts';
@@ -14,6 +15,8 @@ import { Publisher } from './publisher.ts';
 export interface MakeOptions extends PackOptions {
   readonly storeDir: StoreDir;
   readonly cacheInfo: CacheInfoChanges;
+  /** What has the paths that are left out, as the cache is to remember it. */
+  readonly closedBy?: readonly string[];
   readonly report: (event: MakeEvent) => void;
 }
 
@@ -55,8 +58,9 @@ export async function executeMake(
   using publisher = new Publisher(
     storage,
     plan.packs.map(pack => pack.info),
-    plan.present,
+    new Set([...plan.present, ...plan.excluded]),
   );
+  if (plan.excluded.size > 0) await recordClosedBy(storage, options.closedBy ?? []);
   const failed = new Map<StorePath, GranaryError>();
   await packAll(plan.packs, { ...options, storage, publisher, failed });
   await publisher.publish();

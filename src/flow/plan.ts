@@ -8,6 +8,7 @@ import { type StoreDir, type StorePath, storeDirOf } from '../format/store-path.
 import type { Storage } from '../storage/storage.ts';
 import type { Store } from '../store/store.ts';
 import { closureOf } from './closure.ts';
+import { type Exclusion, isExcluded, nothingExcluded } from './exclude.ts';
 
 /** A store to read from, and what is wanted of it. */
 export interface Source {
@@ -28,6 +29,8 @@ export interface MakePlan {
   /** References before referrers. */
   readonly packs: readonly Pack[];
   readonly present: ReadonlySet<StorePath>;
+  /** What is left out since another cache has it. */
+  readonly excluded: ReadonlySet<StorePath>;
   /** Bytes of NAR to pack. */
   readonly narBytes: number;
   /** Whether some path has neither a signature nor a content address that clients could believe. */
@@ -40,6 +43,7 @@ interface PlanOptions {
   readonly storeDir: StoreDir;
   /** Whether a path without its listing is not complete. */
   readonly listings: boolean;
+  readonly exclude?: Exclusion;
   /** Told early that there is no cache yet, so that all has to be packed. */
   readonly onEmpty?: () => void;
 }
@@ -52,19 +56,24 @@ interface PlanOptions {
 export async function planMake(
   sources: readonly Source[],
   storage: Storage,
-  { storeDir, listings, onEmpty }: PlanOptions,
+  { storeDir, listings, exclude = nothingExcluded, onEmpty }: PlanOptions,
 ): Promise<MakePlan> {
   const target = await inspectTarget(storage, storeDir);
   const isEmpty = target === undefined && (await storage.top?.())?.length === 0;
   if (isEmpty) onEmpty?.();
   const seen = new Set<StorePath>();
   const present = new Set<StorePath>();
+  const excluded = new Set<StorePath>();
   const packs: Pack[] = [];
   let needsSignatures = false;
   for (const { store, roots } of sources)
     for (const info of await closureOf(roots, store)) {
       if (seen.has(info.path)) continue;
       seen.add(info.path);
+      if (await isExcluded(info, exclude)) {
+        excluded.add(info.path);
+        continue;
+      }
       needsSignatures ||= info.ca === undefined && info.signatures.length === 0;
       const found = isEmpty ? undefined : await foundIn(storage, info.path);
       const lack = await lackOf(info, found, storage, listings);
@@ -79,6 +88,7 @@ export async function planMake(
     roots: sources.flatMap(source => source.roots),
     packs,
     present,
+    excluded,
     narBytes: packs.reduce((sum, pack) => sum + pack.info.narSize, 0),
     needsSignatures,
     ...(freeBytes === undefined ? {} : { freeBytes }),

@@ -14,7 +14,10 @@ import { test } from 'node:test';
 import { zstdDecompressSync } from 'node:zlib';
 import type { GranaryError } from '../../src/errors.ts';
 import { executeCopy } from '../../src/flow/copy.ts';
-import { type CopyWish, parsePathList, planCopy } from '../../src/flow/copy-plan.ts';
+import { type CopyWish, planCopy } from '../../src/flow/copy-plan.ts';
+import { nothingExcluded, parsePathList } from '../../src/flow/exclude.ts';
+import { executeMake } from '../../src/flow/make.ts';
+import { planMake } from '../../src/flow/plan.ts';
 import { sha256 } from '../../src/format/hash.ts';
 import { generateKey, parseSecretKey, type SecretKey } from '../../src/format/key.ts';
 import { parseNarInfo } from '../../src/format/narinfo.ts';
@@ -51,8 +54,7 @@ async function copy(from: string | Storage, to: string | Storage, options: Optio
   const [source, target] = [stored(from), stored(to)];
   const plan = await planCopy(source, target, {
     noClosure: false,
-    exclude: [],
-    excludePaths: new Set(),
+    exclude: nothingExcluded,
     prefer: 'nobody',
     ...wish,
   });
@@ -60,7 +62,7 @@ async function copy(from: string | Storage, to: string | Storage, options: Optio
     cacheInfo: {},
     keys,
     link,
-    closedBy: wish.exclude?.map(({ url }) => url) ?? [],
+    closedBy: wish.exclude?.caches.map(({ url }) => url) ?? [],
     jobs: 2,
     report: () => {},
   });
@@ -184,8 +186,7 @@ test('without closure the rest has to be there, or in a cache that is left out',
   assert.ok(!existsSync(to), 'nothing was written');
   const { plan } = await copy(healthy.cache, to, {
     ...wish,
-    exclude: [stored(healthy.cache)].slice(1),
-    excludePaths: new Set([baseName(healthy.paths.lib)]),
+    exclude: { caches: [], paths: new Set([baseName(healthy.paths.lib)]) },
   });
   assert.deepEqual(plan.excluded, new Set([healthy.paths.lib]));
   assert.deepEqual(narInfosIn(to), keysOf('app'));
@@ -198,7 +199,9 @@ test('without closure the rest has to be there, or in a cache that is left out',
 test('what another cache has with the same NAR is left out, and the union is whole', async () => {
   const [base, rest] = [fresh(), fresh()];
   await copy(healthy.cache, base, { roots: [healthy.paths.lib] });
-  const { plan } = await copy(healthy.cache, rest, { exclude: [stored(base)] });
+  const { plan } = await copy(healthy.cache, rest, {
+    exclude: { caches: [stored(base)], paths: new Set() },
+  });
   assert.deepEqual(plan.excluded, new Set([healthy.paths.base, healthy.paths.lib]));
   assert.deepEqual(narInfosIn(rest), keysOf('app', 'twin', 'plain'));
   const [hole, ...others] = await findingsIn(rest);
@@ -314,4 +317,33 @@ test('the command copies, plans, and says what it cannot', async () => {
     assert.equal(exit, code, stderr);
     assert.match(stderr, message);
   }
+});
+
+test('make leaves out what another cache has with the same NAR, and remembers who closes it', async () => {
+  const [base, rest] = [fresh(), fresh()];
+  await copy(healthy.cache, base, { roots: [healthy.paths.lib] });
+  const storage = stored(rest);
+  const exclude = { caches: [stored(base)], paths: new Set<string>() };
+  const sources = [{ store: healthy.store, roots: [healthy.paths.app] }];
+  const settings = { storeDir: defaultStoreDir, listings: false };
+  const plan = await planMake(sources, storage, { ...settings, exclude });
+  assert.deepEqual(plan.excluded, new Set([healthy.paths.base, healthy.paths.lib]));
+  const made = await executeMake(plan, storage, {
+    ...settings,
+    compression: 'zstd',
+    level: 3,
+    keys: [],
+    cacheInfo: {},
+    closedBy: [base],
+    jobs: 1,
+    report: () => {},
+  });
+  assert.deepEqual([made.added, made.held], [1, []]);
+  assert.deepEqual(JSON.parse(readFileSync(join(rest, 'granary/closed-by.json'), 'utf8')), [base]);
+  assert.deepEqual(await findingsIn(rest, { also: stored(base) }), []);
+  const again = await planMake(sources, stored(fresh()), {
+    ...settings,
+    exclude: { caches: [], paths: new Set([baseName(healthy.paths.base)]) },
+  });
+  assert.deepEqual(again.excluded, new Set([healthy.paths.base]));
 });

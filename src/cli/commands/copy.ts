@@ -1,14 +1,13 @@
 /** `granary copy`: paths from one cache to another, as they are. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { errorTable, GranaryError, gravest } from '../../errors.ts';
 import { type CopySummary, executeCopy } from '../../flow/copy.ts';
-import { type CopyPlan, parsePathList, planCopy } from '../../flow/copy-plan.ts';
-import { defaultStoreDir } from '../../format/store-path.ts';
+import { type CopyPlan, planCopy } from '../../flow/copy-plan.ts';
 import { openStorage } from '../../storage/open.ts';
 import type { Storage } from '../../storage/storage.ts';
 import type { Arguments } from '../arguments.ts';
-import { openCacheToRead, refuseReadOnly } from '../caches.ts';
+import { exclusionOf, openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
@@ -66,7 +65,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const plan = await planCopy(source, target, {
     ...(args.words.length === 0 && !args.has('roots') ? {} : { roots }),
     noClosure: args.has('no-closure'),
-    ...(await excludedBy(args.all('exclude'))),
+    exclude: await exclusionOf(args.all('exclude')),
     prefer: args.word('prefer', ['source']) ?? 'nobody',
   });
   if (args.has('dry-run')) return showPlan(plan, target, face);
@@ -90,20 +89,6 @@ async function run(args: Arguments, face: Face): Promise<number> {
   });
   face.done();
   return showSummary(plan, copied, { source, target, ms: Date.now() - start, link, face });
-}
-
-/** A file is a list of paths, all else a cache. */
-async function excludedBy(
-  names: readonly string[],
-): Promise<{ readonly exclude: readonly Storage[]; readonly excludePaths: ReadonlySet<string> }> {
-  const exclude: Storage[] = [];
-  const excludePaths = new Set<string>();
-  for (const name of names)
-    if (statSync(name, { throwIfNoEntry: false })?.isFile())
-      for (const path of parsePathList(readFileSync(name, 'latin1'), defaultStoreDir, name))
-        excludePaths.add(path);
-    else exclude.push(await openCacheToRead(name));
-  return { exclude, excludePaths };
 }
 
 function showPlan(plan: CopyPlan, target: Storage, face: Face): number {

@@ -15,6 +15,7 @@ import { graphStore } from '../../store/graph.ts';
 import { openStore, placesOf } from '../../store/open.ts';
 import { resolveRoot } from '../../store/roots.ts';
 import type { Arguments } from '../arguments.ts';
+import { exclusionOf } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
@@ -44,6 +45,10 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
     level: { value: 'N', help: 'defaults: zstd 3, xz 6, gzip 6, br 5' },
     sign: { value: 'FILE', help: 'a secret key to sign what is packed with. Repeatable' },
     listings: { help: 'write a listing (.ls) of each path' },
+    exclude: {
+      value: 'CACHE|FILE',
+      help: 'leave out what this cache has too, or what this list of store paths\nnames. Repeatable',
+    },
     priority: {
       value: 'N',
       help: 'into nix-cache-info: lower is asked first (cache.nixos.org: 40)',
@@ -88,6 +93,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const plan = await planMake(sources, storage, {
     storeDir,
     listings,
+    exclude: await exclusionOf(args.all('exclude')),
     onEmpty: () => pool.start(dryRun ? 0 : 1),
   });
   if (dryRun) return showPlan(plan, storage, face);
@@ -102,6 +108,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       ...(priority === undefined ? {} : { priority }),
       ...(args.has('want-mass-query') ? { wantMassQuery: true } : {}),
     },
+    closedBy: args.all('exclude'),
     jobs,
     pool,
     report: event => showEvent(event, plan, face),

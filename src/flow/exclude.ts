@@ -1,0 +1,62 @@
+/** What is left out of a cache since others have it. */
+import { readNarInfo } from '../cache/cache.ts';
+import { GranaryError } from '../errors.ts';
+import type { PathInfo } from '../format/path-info.ts';
+import {
+  baseName,
+  parseBaseName,
+  type StoreDir,
+  type StorePath,
+  storeDirOf,
+} from '../format/store-path.ts';
+import type { Storage } from '../storage/storage.ts';
+
+export interface Exclusion {
+  /** Their paths are left out, if they have the same NAR. */
+  readonly caches: readonly Storage[];
+  /** Base names. */
+  readonly paths: ReadonlySet<string>;
+}
+
+export const nothingExcluded: Exclusion = { caches: [], paths: new Set() };
+
+/** Whether a path is left out. */
+export async function isExcluded(
+  { path, narHash }: Pick<PathInfo, 'path' | 'narHash'>,
+  { caches, paths }: Exclusion,
+): Promise<boolean> {
+  if (paths.has(baseName(path))) return true;
+  for (const cache of caches) {
+    const other = await readNarInfo(cache, path, storeDirOf(path));
+    if (other?.path === path && other.narHash === narHash) return true;
+  }
+  return false;
+}
+
+/** Whether one of them has the path, with whatever NAR. */
+export async function isElsewhere(path: StorePath, { caches, paths }: Exclusion): Promise<boolean> {
+  if (paths.has(baseName(path))) return true;
+  for (const cache of caches)
+    if ((await readNarInfo(cache, path, storeDirOf(path)))?.path === path) return true;
+  return false;
+}
+
+/** The base names in a list of store paths, one a line; blank lines and such with # are passed over. */
+export function parsePathList(text: string, storeDir: StoreDir, file: string): Set<string> {
+  const names = new Set<string>();
+  for (const [at, line] of text.split('\n').entries()) {
+    const name = line.trim().replace(/^.*\//, '');
+    if (name === '' || name.startsWith('#')) continue;
+    try {
+      names.add(baseName(parseBaseName(name, storeDir)));
+    } catch (error) {
+      if (!(error instanceof GranaryError)) throw error;
+      throw new GranaryError(
+        'malformed',
+        `Cannot read line ${at + 1} of ${file} as a store path: ${error.message}`,
+        { file, line: at + 1 },
+      );
+    }
+  }
+  return names;
+}
