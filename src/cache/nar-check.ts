@@ -86,12 +86,13 @@ export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts>
     fault = { kind: kindOf(error, out.narIsDone), message: (error as Error).message };
   }
   for await (const _ of input); // the file's own hash is of all of it, whatever came out
+  const fileHash = hashOf('sha256', file.digest());
   return {
-    fileHash: hashOf('sha256', file.digest()),
+    fileHash,
     fileSize,
     ...(looksLike === undefined ? {} : { looksLike }),
     ...(fault === undefined ? {} : { fault }),
-    ...out.facts(ended),
+    ...out.facts(ended, fileHash),
   };
 }
 
@@ -100,7 +101,8 @@ const listedBytes = 24;
 
 /** The NAR as it comes out: all its sums, and what it holds. */
 class Outcome {
-  readonly #nar = new Sum('sha256');
+  /** None for what is not compressed: the file is the NAR, and summed already. */
+  readonly #nar: Sum | undefined;
   readonly #reader = new NarReader();
   readonly #modulo: ReadonlyMap<string, ModuloSum>;
   readonly #nars: ReadonlyMap<HashAlgorithm, Sum>;
@@ -112,7 +114,8 @@ class Outcome {
   #grammar: NarFault | undefined;
   #isSingleFile = false;
 
-  constructor({ listingLimit, members, selves, nars, contents }: NarClaim) {
+  constructor({ compression, listingLimit, members, selves, nars, contents }: NarClaim) {
+    this.#nar = compression === 'none' ? undefined : new Sum('sha256');
     this.#listing = listingLimit > 0 ? new ListingBuilder() : undefined;
     this.#listingRoom = listingLimit;
     this.#members = members.length > 0 ? new MemberFinder(members) : undefined;
@@ -126,7 +129,7 @@ class Outcome {
   }
 
   push(chunk: Uint8Array): void {
-    this.#nar.update(chunk);
+    this.#nar?.update(chunk);
     for (const sum of this.#modulo.values()) sum.update(chunk);
     for (const sum of this.#nars.values()) sum.update(chunk);
     this.#narSize += chunk.length;
@@ -150,11 +153,11 @@ class Outcome {
     return after === 0 ? undefined : { kind: 'trailing', message: `${after} bytes follow the NAR` };
   }
 
-  facts(ended: boolean): Omit<NarFacts, 'fileHash' | 'fileSize'> {
+  facts(ended: boolean, fileHash: Hash): Omit<NarFacts, 'fileHash' | 'fileSize'> {
     const root = this.#listing?.root;
     const listing = this.#listingRoom < 0 ? '' : root && printListing(root);
     return {
-      ...(ended ? { narHash: hashOf('sha256', this.#nar.digest()), narSize: this.#narSize } : {}),
+      ...(ended ? { narHash: this.#hash(fileHash), narSize: this.#narSize } : {}),
       ...(ended && listing !== undefined ? { listing } : {}),
       members: [...(this.#members?.found ?? [])],
       moduloHashes: Object.fromEntries(
@@ -163,6 +166,10 @@ class Outcome {
       narHashes: digests(this.#nars),
       contentHashes: this.#isSingleFile ? digests(this.#contents) : {},
     };
+  }
+
+  #hash(fileHash: Hash): Hash {
+    return this.#nar ? hashOf('sha256', this.#nar.digest()) : fileHash;
   }
 
   #addListing(events: readonly NarEvent[]): void {

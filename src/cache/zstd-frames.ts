@@ -21,7 +21,7 @@ const skippableMagic = 0x184d2a50; // and the fifteen that follow
 /** libzstd's own default: what is beyond this, Nix cannot read either. */
 const windowLogMax = 27;
 
-/** Frames up to this are taken whole: two of our own pieces, and what incompressible ones add. */
+/** Frames up to this are taken whole: one of our own pieces, and what incompressible ones add. */
 const wholeContent = 4 * 2 ** 20;
 const wholeFrame = wholeContent + 2 ** 17;
 

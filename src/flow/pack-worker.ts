@@ -30,7 +30,7 @@ const blockSize = codec.pieceSize ?? 1 << 20;
 /** A block's buffer has room behind it, so that what it compresses to always fits in its place. */
 const slack = 64 << 10;
 /** Blocks of one path that are away or wait for their turn: bounds what a leader holds. */
-const window = Math.max(2, Math.min(4, (16 << 20) / blockSize));
+const window = Math.max(2, Math.min(4, (8 << 20) / blockSize));
 const progressStep = 16 << 20;
 
 const spare: ArrayBuffer[] = [];
