@@ -12,6 +12,7 @@ import {
   granaryMake,
   type Maker,
   nixCopy,
+  nixCopyCache,
   nixpkgsScript,
   nixVerify,
 } from './peers.ts';
@@ -174,6 +175,38 @@ export const cases: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
         ],
       },
     ];
+  },
+  copy: async () => {
+    const corpus = await packages();
+    const all: Case[] = [];
+    for (const compression of ['zstd', 'none']) {
+      const cache = join(scratch(), compression);
+      await granaryMake('--compression', compression)(corpus, cache);
+      const copy = (to: string, ...options: readonly string[]) =>
+        granary(['copy', '--quiet', '--no-flush', '--from', cache, '--to', to, ...options]);
+      const cp = (to: string) =>
+        measured('cp', prefix => execute([...prefix, 'cp', '-r', cache, to]));
+      all.push(
+        {
+          name: `copy, packages, ${compression}`,
+          ours: to => copy(to),
+          peers: [
+            { name: 'cp -r', run: cp, goal: { ratio: 1.3 } },
+            {
+              name: 'nix copy',
+              run: to => nixCopyCache(corpus, cache, to, `compression=${compression}`),
+              goal: { ratio: 0.3 },
+            },
+          ],
+        },
+        {
+          name: `copy --link, packages, ${compression}`,
+          ours: to => copy(to, '--link'),
+          peers: [{ name: 'cp -r', run: cp, goal: { ratio: 0.2 } }],
+        },
+      );
+    }
+    return all;
   },
   version: async () => [
     {

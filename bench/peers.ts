@@ -14,7 +14,7 @@ import { type Cost, measured } from './measure.ts';
 export type Maker = (corpus: Corpus, to: string) => Promise<Cost>;
 
 /** The program as it is published: compiled, and with the packages that it needs. */
-async function builtProgram(): Promise<string> {
+export async function builtProgram(): Promise<string> {
   const dir = scratch();
   const { code, stderr } = await execute(
     [
@@ -148,5 +148,23 @@ export async function nixVerify(corpus: Corpus, cache: string): Promise<Cost> {
     `file://${cache}`,
     '--all',
     '--no-trust',
+  ]);
+}
+
+/** `nix copy` of all of one cache to another. */
+export async function nixCopyCache(
+  corpus: Corpus,
+  from: string,
+  to: string,
+  parameters: string,
+): Promise<Cost> {
+  return nixCost(await nix('newest'), corpus, [
+    'copy',
+    '--all',
+    '--no-check-sigs',
+    '--from',
+    `file://${from}`,
+    '--to',
+    `file://${to}?${parameters}`,
   ]);
 }

@@ -10,6 +10,7 @@ import { ages, nix, whyNoClients } from '../test/clients/nix.ts';
 import { type Case, cases, newTarget, type Peer } from './cases.ts';
 import { type Cost, median } from './measure.ts';
 import { plot } from './plot.ts';
+import { profile } from './profile.ts';
 
 interface Row {
   readonly case: string;
@@ -36,15 +37,21 @@ interface Sample extends Cost {
 const manyFiles = 1000;
 const filesIn = (dir: string): number => (existsSync(dir) ? readdirSync(dir).length : 0);
 
+/** What is no comparison. */
+const others: Readonly<Record<string, () => Promise<void>>> = {
+  plot: () => plot(import.meta.dirname),
+  profile,
+};
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     options: { pairs: { type: 'string', default: '5' } },
     allowPositionals: true,
   });
-  const names = positionals.length > 0 ? positionals : [...Object.keys(cases), 'plot'];
-  const unknown = names.find(name => !Object.hasOwn(cases, name) && name !== 'plot');
-  const why = unknown
-    ? `Name some of: ${[...Object.keys(cases), 'plot'].join(', ')}`
+  const all = [...Object.keys(cases), ...Object.keys(others)];
+  const names = positionals.length > 0 ? positionals : all;
+  const why = names.some(name => !all.includes(name))
+    ? `Name some of: ${all.join(', ')}`
     : await whyNoClients();
   if (why) {
     console.error(why);
@@ -54,7 +61,7 @@ async function main(): Promise<void> {
   const rounds = Number(values.pairs);
   await printMachine(rounds);
   for (const name of names) {
-    if (name === 'plot') await plot(import.meta.dirname);
+    if (others[name]) await others[name]();
     else
       for (const one of await cases[name]!()) {
         const measured = await runCase(one, rounds);
