@@ -1,6 +1,7 @@
 /** The packing threads, seen from the main thread: hands out trees, passes blocks between threads. */
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { codecFor } from '../cache/codec.ts';
 import {
   creditsPerThread,
   type FromWorker,
@@ -29,6 +30,7 @@ export class PackPool implements AsyncDisposable {
   readonly #settings: PackSettings;
   readonly #threads: Thread[] = [];
   readonly #waiting: Batch[] = [];
+  readonly #perThread: number;
   readonly #credits = new Int32Array(new SharedArrayBuffer(4));
   #dead: Error | undefined;
   /** Hears of NAR bytes read in big trees, before the tree is done. */
@@ -36,13 +38,14 @@ export class PackPool implements AsyncDisposable {
 
   constructor(settings: PackSettings) {
     this.#settings = settings;
+    this.#perThread = creditsPerThread(codecFor(settings.compression).pieceSize ?? 0);
   }
 
   /** Starts what is missing to so many threads. It takes 0.1 s until one packs, so start the first early. */
   start(threads: number): void {
     while (this.#threads.length < threads) {
       this.#threads.push(this.#started(this.#threads.length));
-      Atomics.add(this.#credits, 0, creditsPerThread);
+      Atomics.add(this.#credits, 0, this.#perThread);
     }
   }
 
@@ -61,14 +64,14 @@ export class PackPool implements AsyncDisposable {
     const batch = thread && this.#waiting.shift();
     if (!batch) return;
     thread.batch = batch;
-    Atomics.sub(this.#credits, 0, creditsPerThread);
+    Atomics.sub(this.#credits, 0, this.#perThread);
     send(thread, { type: 'pack', tasks: batch.tasks });
   }
 
   #finish(thread: Thread, results: readonly PackResult[]): void {
     const { batch } = thread;
     delete thread.batch;
-    Atomics.add(this.#credits, 0, creditsPerThread);
+    Atomics.add(this.#credits, 0, this.#perThread);
     this.#next(); // before these results are looked at: the thread must not wait for that
     batch?.done(results);
   }

@@ -20,6 +20,7 @@ import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
 import { showEvent, showPlan, showStart, showSummary } from '../show-make.ts';
+import { growHeapSlowly } from '../small-heap.ts';
 
 const compressions = ['zstd', 'xz', 'gzip', 'br', 'none'] as const;
 
@@ -72,6 +73,7 @@ ${exitStatuses}`,
 
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
+  growHeapSlowly(); // 20,000 paths: 165 and not 335 MiB, as fast
   const to = args.last('to');
   if (to === undefined)
     throw new GranaryError(
