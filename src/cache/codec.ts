@@ -67,8 +67,8 @@ export const codecs: Readonly<Record<WritableCompression, Codec>> = {
   xz: {
     extension: '.xz',
     levels: { min: 0, max: 9, usual: 6 },
-    // Three of level 6's dictionaries: a dictionary that starts anew costs about 3 % at one.
-    pieceSize: 24 * MiB,
+    // One and a half of level 6's dictionaries: of 96 MiB it makes 1.3 % more than 24 MiB do, and two threads share them well.
+    pieceSize: 12 * MiB,
     compressPiece: compressXz,
     decompress: (bytes, limit) => limited(readXz(bytes), limit),
   },
