@@ -85,7 +85,8 @@ async function* bytesOf(
   let part = first;
   let done = 0; // bytes of what is wanted that came
   let fresh = 0; // since the last failure
-  let held: Uint8Array[] | undefined = (first.size ?? 0) <= heldBytes ? [] : undefined;
+  const isTold = (first.size ?? 0) > heldBytes; // to who reads it, before it is read
+  let held: Uint8Array[] | undefined = isTold ? undefined : [];
   const again = async (validator?: string): Promise<Part> => {
     if (validator === undefined) {
       done = 0;
@@ -137,6 +138,10 @@ async function* bytesOf(
       next.answer.drop();
       if (!held) throw broken(wanted.url, 'it was changed while it was read');
       part = await again();
+    }
+    if (part.encoding !== first.encoding || (isTold && part.size !== first.size)) {
+      part.answer.drop();
+      throw broken(wanted.url, 'it was changed while it was read');
     }
   }
   if (held) yield* held;
