@@ -7,7 +7,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { GranaryError } from '../errors.ts';
 
 /** Time and chance, so that tests need neither. */
-export interface Clock {
+interface Clock {
   /** ms since 1970 */
   now(): number;
   sleep(ms: number): Promise<void>;
