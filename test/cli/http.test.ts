@@ -1,7 +1,7 @@
 /** Commands on caches behind a web server, as a person runs them. */
 import assert from 'node:assert/strict';
 import { cpSync } from 'node:fs';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
 import { test } from 'node:test';
 import { contentOf } from '../cache/proof.ts';
 import { gallery, Patient } from '../flow/damage.ts';
@@ -28,6 +28,19 @@ test('repair takes from a cache behind HTTP', async () => {
   const { code, stdout } = await granary(['repair', '--from', url, dir]);
   assert.equal(code, 0, stdout);
   assert.deepEqual(contentOf(dir), contentOf(healthy.cache));
+});
+
+test('make puts a cache behind HTTP, the NAR before its narinfo', async () => {
+  const dir = temporaryFolder();
+  const served = await serve(dir);
+  const args = ['make', '--to', served.url, '--listings', '--add', `${healthy.cache}=thing`];
+  const { code, stdout, stderr } = await granary(args);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, new RegExp(`--option substituters ${served.url}`));
+  const puts = served.asked.filter(({ method }) => method === 'PUT').map(({ path }) => path);
+  assert.deepEqual(puts.slice(-4).map(extname), ['', '.zst', '.ls', '.narinfo']);
+  assert.equal((await granary(['verify', dir])).code, 0);
+  assert.match((await granary(args)).stdout, /1 path, nothing new/);
 });
 
 test('verify --with asks a cache behind HTTP for what is referred to', async () => {
