@@ -59,12 +59,15 @@ export {
   type StorePath,
 } from './format/store-path.ts';
 export { directoryStorage } from './storage/directory.ts';
+export { type HttpOptions, httpStorage } from './storage/http.ts';
 export { memoryStorage } from './storage/memory.ts';
 export { openStorage } from './storage/open.ts';
+export { type RetryPolicy, usualRetry } from './storage/retry.ts';
 export {
   type Body,
   bodyOf,
   type Entry,
+  type Found,
   type Span,
   type Stat,
   type Storage,

@@ -17,7 +17,13 @@ import {
 } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import { hashPart, type StoreDir, type StorePath } from '../format/store-path.ts';
-import { bodyOf, type Entry, isTemporaryKey, type Storage } from '../storage/storage.ts';
+import {
+  bodyOf,
+  type Entry,
+  type Found,
+  isTemporaryKey,
+  type Storage,
+} from '../storage/storage.ts';
 import { codecFor, type WritableCompression } from './codec.ts';
 
 export const cacheInfoKey = 'nix-cache-info';
@@ -120,9 +126,24 @@ export async function readNarInfo(
   path: StorePath,
   storeDir: StoreDir,
 ): Promise<NarInfo | undefined> {
-  const text = await readText(storage, narInfoKey(path));
-  return text === undefined ? undefined : parseNarInfo(text, storeDir);
+  const key = narInfoKey(path);
+  const text = await readText(storage, key);
+  try {
+    return text === undefined ? undefined : parseNarInfo(text, storeDir);
+  } catch (error) {
+    if (!(error instanceof GranaryError)) throw error;
+    const page = /^\s*<(!doctype|html|\?xml)/i.test(text!) ? ', which is a web page' : '';
+    const message = error.message.replace(
+      /^Cannot read the narinfo/,
+      `Cannot read ${storage.url}/${key}${page}`,
+    );
+    throw new GranaryError(error.code, message, { ...error.facts, key }, error);
+  }
 }
+
+/** The file that a narinfo's URL names: over HTTP what a URL means there, in a folder a file of that very name. */
+export const getNar = (storage: Storage, url: string): Promise<Found | undefined> =>
+  storage.follow ? storage.follow(url) : storage.get(url);
 
 /** The entry that makes a path visible. All its references must be visible before it. */
 export const narInfoEntry = (info: PathInfo, file: PackedNar): Entry => ({

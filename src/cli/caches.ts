@@ -1,6 +1,6 @@
 /** Opening a cache that has to be there already, and refusing to write to one that must not change. */
 import { accessSync, constants, existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
-import { cacheInfoKey } from '../cache/cache.ts';
+import { cacheInfoKey, readText } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { type Exclusion, parsePathList } from '../flow/exclude.ts';
 import { defaultStoreDir } from '../format/store-path.ts';
@@ -10,22 +10,50 @@ import type { Storage } from '../storage/storage.ts';
 /** @throws GranaryError `absent` when it does not exist, `usage` when it is no cache */
 export async function openCacheToRead(name: string): Promise<Storage> {
   const storage = openStorage(name);
-  if (!existsSync(storage.url))
+  if (!storage.list) {
+    await findCacheInfo(storage);
+    return storage;
+  }
+  if (storage.local && !existsSync(storage.url))
     throw new GranaryError(
       'absent',
       `Cannot find the cache ${storage.url}: there is nothing of that name`,
     );
   if (await storage.head(cacheInfoKey)) return storage;
-  for await (const { key } of storage.list?.('') ?? [])
-    if (/^[^/]+\.narinfo$/.test(key)) return storage;
+  for await (const { key } of storage.list('')) if (/^[^/]+\.narinfo$/.test(key)) return storage;
   throw new GranaryError(
     'usage',
     `Cannot read ${storage.url} as a cache: it has neither ${cacheInfoKey} nor a narinfo`,
   );
 }
 
-/** @throws GranaryError `usage` for a cache that lies in a Nix store, which root could change, or that is read-only */
-export function refuseReadOnly(verb: string, url: string): void {
+/** Where nothing can be listed, a cache is what says that it is one. */
+async function findCacheInfo(storage: Storage): Promise<void> {
+  const text = await readText(storage, cacheInfoKey);
+  if (text === undefined)
+    throw new GranaryError(
+      'absent',
+      `Cannot find a cache at ${storage.url}: there is no ${cacheInfoKey}`,
+    );
+  if (/^\s*</.test(text))
+    throw new GranaryError(
+      'usage',
+      `Cannot read ${storage.url} as a cache: its ${cacheInfoKey} is a web page; name the URL that ${cacheInfoKey} lies below`,
+    );
+}
+
+/**
+ * @throws GranaryError `usage` for a cache that cannot be listed, that lies in a Nix store, which root could change,
+ * or that is read-only
+ */
+export function refuseReadOnly(verb: string, storage: Storage): void {
+  const { url } = storage;
+  if (!storage.inventory)
+    throw new GranaryError(
+      'usage',
+      `Cannot ${verb} ${url}: what lies there cannot be listed; name the folder that it is served from`,
+    );
+  if (!storage.local) return;
   const real = realpathSync(url);
   if (/\/[0-9abcdfghijklmnpqrsvwxyz]{32}-[^/]+/.test(real)) {
     const instead =

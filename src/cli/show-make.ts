@@ -125,7 +125,7 @@ const heldText = ({ held }: MadeSummary): string =>
 
 /** How to install from the cache, ready to copy. */
 function useText(plan: MakePlan, storage: Storage, keys: readonly SecretKey[]): string[] {
-  const url = pathToFileURL(storage.url).href;
+  const url = storage.local ? pathToFileURL(storage.url).href : storage.url;
   const trusted = keys.map(key => key.publicKey.text).join(' ');
   const [once, always] =
     trusted !== ''

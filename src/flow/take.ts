@@ -1,6 +1,6 @@
 /** Takes paths out of another cache as they are: the compressed file moves, after it was proven. */
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { narKey } from '../cache/cache.ts';
+import { getNar, narKey } from '../cache/cache.ts';
 import { codecs, type WritableCompression } from '../cache/codec.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
 import { type ErrorCode, GranaryError, systemError } from '../errors.ts';
@@ -67,7 +67,7 @@ async function spoolChecked(
     const { code, message } = error as NodeJS.ErrnoException;
     throw code === undefined ? error : refuse(`${url} cannot be read: ${message}`, 'unavailable');
   };
-  const found = await source.get(url).catch(unread);
+  const found = await getNar(source, url).catch(unread);
   if (!found) throw refuse(`${url} is not there`);
   async function* read(): AsyncGenerator<Uint8Array> {
     try {

@@ -146,7 +146,7 @@ async function inventoryOf(storage: Storage): Promise<Map<string, Thing>> {
   if (!storage.inventory)
     throw new GranaryError(
       'usage',
-      `Cannot verify ${storage.url}: what lies there cannot be listed`,
+      `Cannot verify ${storage.url}: what lies there cannot be listed; name the folder that it is served from`,
     );
   const things = new Map<string, Thing>();
   for await (const thing of storage.inventory()) things.set(thing.key, thing);
@@ -181,10 +181,14 @@ function lookup(
   };
 }
 
+/** @throws GranaryError `unavailable` where that cannot be asked: it is no reason to call the path missing */
 async function hasPath(storage: Storage, path: StorePath, storeDir: StoreDir): Promise<boolean> {
   const key = narInfoKey(path);
   const [found] = await narrationsIn(storage, [key], { storeDir, keys: [], sigsNeeded: 0 });
-  return found?.info?.path === path;
+  const unread = found?.findings.find(({ id }) => id === 'unreadable');
+  if (!unread) return found?.info?.path === path;
+  const message = `Cannot ask ${storage.url} for ${path}: ${unread.message}`;
+  throw new GranaryError('unavailable', message, { path });
 }
 
 /** Law 2: every reference has a narinfo, here or in the cache that closes this one. A hole is one finding. */

@@ -4,14 +4,17 @@ import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { explained, GranaryError } from '../errors.ts';
 import { type DirectoryOptions, directoryStorage } from './directory.ts';
+import { httpStorage } from './http.ts';
 import type { Storage } from './storage.ts';
 
 /**
- * Opens a bare path or a `file://` URL (which is percent-decoded; what follows `?` is Nix's own).
+ * Opens a bare path, a `file://` URL (which is percent-decoded; what follows `?` is Nix's own), or an
+ * `http://` or `https://` URL.
  *
  * @throws GranaryError `usage` when the name is none of these, or names a file
  */
 export function openStorage(name: string, options: DirectoryOptions = {}): Storage {
+  if (/^https?:\/\//i.test(name)) return httpStorage(name);
   const path = pathOf(name);
   const statOf = (file: string) =>
     explained(`use ${path} as a cache`, () => statSync(file, { throwIfNoEntry: false }));
@@ -34,12 +37,17 @@ function pathOf(name: string): string {
       'usage',
       `Cannot use "${name}" as a cache: a file:// URL has three slashes`,
     );
+  if (/^https?:(?!\/\/)/i.test(name))
+    throw new GranaryError(
+      'usage',
+      `Cannot use "${name}" as a cache: two slashes follow the colon of a URL`,
+    );
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(name)?.[1]?.toLowerCase();
   if (scheme === undefined) return resolve(name);
   if (scheme !== 'file')
     throw new GranaryError(
       'usage',
-      `Cannot use "${name}" as a cache in this version: a cache is a folder or a file:// URL`,
+      `Cannot use "${name}" as a cache in this version: a cache is a folder, or a file://, http:// or https:// URL`,
     );
   try {
     return fileURLToPath(name.replace(/[?#].*$/s, ''));

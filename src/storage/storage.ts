@@ -31,6 +31,13 @@ export interface Span {
   readonly length: number;
 }
 
+/** What was found under a key. */
+export interface Found {
+  /** bytes; not of what comes over a network by a server that does not say it, and is not small */
+  readonly size?: number;
+  readonly bytes: Bytes;
+}
+
 /** Something to put. It may be opened again, so a put may be tried again. */
 export interface Body {
   /** bytes */
@@ -49,12 +56,14 @@ export interface Storage {
   /** As messages name it. */
   readonly url: string;
   head(key: string): Promise<Stat | undefined>;
-  get(key: string, span?: Span): Promise<{ size: number; bytes: Bytes } | undefined>;
+  get(key: string, span?: Span): Promise<Found | undefined>;
   put(key: string, body: Body): Promise<void>;
   /** Puts these in this order, after making sure that no crash can lose what was put before. */
   publish(entries: readonly Entry[]): Promise<void>;
   delete?(key: string): Promise<void>;
   list?(prefix: string): AsyncIterable<Stat & { readonly key: string }>;
+  /** What a URL names, read as a reference below this storage's own: where keys are URLs. */
+  follow?(reference: string): Promise<Found | undefined>;
   /** The file on this machine that holds the value, where there is one. */
   local?(key: string): string;
   /** All that lies there, also what is no value: what a check of the whole has to see. */

@@ -59,7 +59,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const target = openStorage(to, { flush: !args.has('no-flush') });
   if (source.url === target.url)
     throw new GranaryError('usage', `Cannot copy ${source.url} to itself: name another --to`);
-  if (existsSync(target.url)) refuseReadOnly('copy into', target.url);
+  if (existsSync(target.url)) refuseReadOnly('copy into', target);
   const keys = args.all('sign').map(readSecretKey);
   const roots = [...args.words, ...args.all('roots').flatMap(rootsIn)];
   const plan = await planCopy(source, target, {

@@ -29,7 +29,10 @@ export const make: Command = {
   about: `Makes a binary cache of the closures of the ROOTs, or adds what is missing to one.
 A ROOT is a store path, a path inside one, or a link that leads to one (./result).`,
   options: {
-    to: { value: 'CACHE', help: 'the folder to make or add to (a path or file:// URL)' },
+    to: {
+      value: 'CACHE',
+      help: 'the cache to make or add to: a folder (a path or file:// URL), or\nhttp(s):// where the server takes PUT',
+    },
     from: {
       value: 'STORE',
       help: 'auto (default), local, or local?root=DIR (also store, state, real)',

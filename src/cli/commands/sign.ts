@@ -48,7 +48,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'Cannot sign without a key: give one by --sign FILE, or a name to --drop',
     );
   const storage = await openCacheToRead(name);
-  refuseReadOnly('sign', storage.url);
+  refuseReadOnly('sign', storage);
   const { changed, unchanged, refused } = await signCache(storage, {
     keys,
     drop,

@@ -63,7 +63,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'Cannot --record what only some paths are: leave out the ROOTs',
     );
   const storage = await openCacheToRead(name);
-  if (args.has('record')) refuseReadOnly('verify --record', storage.url);
+  if (args.has('record')) refuseReadOnly('verify --record', storage);
   const also = args.last('with');
   const checked = {
     quick: args.has('quick'),

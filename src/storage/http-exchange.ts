@@ -1,0 +1,341 @@
+/**
+ * One question to an HTTP server and its answer: over few connections at once, through redirects, and as
+ * often as it takes. Nothing waits for ever: a connection on which nothing moves is given up.
+ *
+ * Bytes are given as they come: no content encoding is undone here, and a body that breaks off is an error,
+ * as Node tells of each that has less than its length, or lacks its last chunk.
+ */
+import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import https from 'node:https';
+import { finished } from 'node:stream';
+import { GranaryError } from '../errors.ts';
+import { version } from '../version.ts';
+import { type Credentials, tokenVariable } from './http-credentials.ts';
+import { type Patience, type RetryPolicy, retryAfterMs } from './retry.ts';
+import type { Body } from './storage.ts';
+
+export interface Question {
+  readonly method: 'GET' | 'HEAD' | 'PUT';
+  readonly url: URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Body;
+}
+
+export interface Answer {
+  /** None that is a redirect, asks for credentials, or may pass. */
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** To be read once; an error of the network is thrown as it is. */
+  readonly bytes: AsyncGenerator<Uint8Array>;
+  /** Is done with it, whatever of it was read. */
+  drop(): void;
+}
+
+/** Asks, and asks again what may pass. */
+export type Ask = (question: Question, patience: Patience) => Promise<Answer>;
+
+export interface ExchangeSettings {
+  /** The most at once. */
+  readonly connections: number;
+  /** How long nothing may move on a connection. */
+  readonly stallMs: number;
+  readonly retry: RetryPolicy;
+  readonly credentials: Credentials;
+}
+
+const mostRedirects = 10;
+
+/** @throws GranaryError from what it gives: `usage` where access is refused, `unavailable` where all failed */
+export function exchanges({ connections, stallMs, retry, credentials }: ExchangeSettings): Ask {
+  const slots = new Slots(connections);
+  const agents = {
+    'http:': new http.Agent({ keepAlive: true, maxFreeSockets: connections }),
+    'https:': new https.Agent({ keepAlive: true, maxFreeSockets: connections }),
+  };
+
+  const exchange = async (url: URL, question: Question): Promise<Answer | Failure> => {
+    const release = await slots.take();
+    const { method, headers, body } = question;
+    const authorization = credentials(url);
+    return new Promise((resolve, reject) => {
+      const protocol = url.protocol as keyof typeof agents;
+      const request = (protocol === 'https:' ? https : http).request(url, {
+        method,
+        agent: agents[protocol],
+        headers: {
+          ...headers,
+          'user-agent': `granary/${version}`,
+          'accept-encoding': 'identity',
+          ...(authorization === undefined ? {} : { authorization }),
+        },
+      });
+      const timer = setTimeout(() => request.destroy(new Stall(stallMs)), stallMs);
+      const end = (): void => {
+        clearTimeout(timer);
+        release();
+      };
+      request.on('error', error => {
+        end();
+        resolve({ failure: error });
+      });
+      request.once('response', response => {
+        clearTimeout(timer);
+        response.on('error', () => {}); // who reads it hears of it
+        finished(response, () => {
+          release();
+          if (!request.writableFinished) request.destroy(); // it answered before it had all
+        });
+        if (body && !request.writableEnded && isFine(response.statusCode!)) {
+          response.destroy();
+          resolve({ failure: new Error('it answered before it had all') });
+        } else resolve(answerOf(response, stallMs));
+      });
+      if (!body) request.end();
+      else
+        send(request, body, () => timer.refresh()).catch(error => {
+          end();
+          request.destroy();
+          reject(error);
+        });
+    });
+  };
+
+  const attempt = async (question: Question): Promise<Answer | Again> => {
+    const cannot = (why: string, url: URL, code: 'unavailable' | 'usage' = 'unavailable') =>
+      refusal(question, why, url, code);
+    const seen = new Set<string>();
+    for (let { url } = question; ; ) {
+      if (seen.has(url.href)) throw cannot('its redirects lead in a circle', url);
+      if (seen.size > mostRedirects) throw cannot(`more than ${mostRedirects} redirects`, url);
+      seen.add(url.href);
+      const answer = await exchange(url, question);
+      if ('failure' in answer) {
+        const { why, mayPass, code } = meaningOf(answer.failure);
+        const error = cannot(why, url, code);
+        if (mayPass) return { again: error };
+        throw error;
+      }
+      const { status, headers } = answer;
+      if (isRedirect(status, question)) {
+        await discarded(answer);
+        const next = target(headers.location, url);
+        if (typeof next === 'string') throw cannot(next, url);
+        url = next;
+        continue;
+      }
+      if (!isAccess(status) && !passing.has(status)) return answer;
+      const told = statusText(status);
+      await discarded(answer);
+      if (isAccess(status)) throw cannot(`access is refused (${told}); ${advice}`, url, 'usage');
+      const error = cannot(`the server answers ${told}`, url);
+      const afterMs = retryAfterMs(headers['retry-after'], retry.clock.now()) ?? 0;
+      return { again: error, afterMs };
+    }
+  };
+
+  return async (question, patience) => {
+    for (;;) {
+      const answer = await attempt(question);
+      if (!('again' in answer)) return answer;
+      await patience.beforeRetry(answer.again, answer.afterMs);
+    }
+  };
+}
+
+/** The URL as messages show it: neither credentials nor what a signed one carries in its query. */
+export const shown = ({ origin, pathname }: URL): string => origin + pathname;
+
+/** A sentence of what could not be done; where it was led elsewhere, with that. */
+export function refusal(
+  { method, url }: Pick<Question, 'method' | 'url'>,
+  why: string,
+  at: URL = url,
+  code: 'unavailable' | 'usage' | 'conflict' | 'malformed' = 'unavailable',
+): GranaryError {
+  const led = at.href === url.href ? '' : ` (redirected to ${shown(at)})`;
+  const doing = method === 'PUT' ? 'write' : 'read';
+  return new GranaryError(code, `Cannot ${doing} ${shown(url)}${led}: ${why}`, {
+    url: shown(url),
+  });
+}
+
+export const statusText = (status: number): string =>
+  `${status} ${http.STATUS_CODES[status] ?? ''}`.trimEnd();
+
+export const isFine = (status: number): boolean => status >= 200 && status < 300;
+
+/** Reads what is left of a short answer, so that its connection can be used again. */
+export async function discarded(answer: Answer): Promise<void> {
+  let room = 64 << 10;
+  try {
+    for await (const chunk of answer.bytes) {
+      room -= chunk.length;
+      if (room < 0) break;
+    }
+  } catch {
+    // nobody wanted it
+  }
+}
+
+/** What the network says, in words. */
+export const reasonOf = (failure: Error): string => meaningOf(failure).why;
+
+interface Failure {
+  readonly failure: Error;
+}
+
+interface Again {
+  readonly again: GranaryError;
+  readonly afterMs?: number;
+}
+
+class Stall extends Error {
+  constructor(ms: number) {
+    super(`nothing moved for ${ms / 1000} s`);
+  }
+}
+
+/** RFC 9110, and 425 of RFC 8470. */
+const passing: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504]);
+
+const isAccess = (status: number): boolean => status === 401 || status === 403 || status === 407;
+const advice = `give credentials in a netrc file (~/.netrc, or "?netrc-file=FILE" at the URL's end) or a token in ${tokenVariable}`;
+
+/** A PUT follows where it may stay one. */
+const isRedirect = (status: number, { method }: Question): boolean =>
+  status === 307 || status === 308 || (method !== 'PUT' && status >= 301 && status <= 303);
+
+/** Where a redirect leads, or why it is not followed. */
+function target(location: string | undefined, from: URL): URL | string {
+  const next = URL.parse(location ?? '', from.href);
+  if (location === undefined || !next) return 'its redirect leads nowhere';
+  if (next.protocol !== 'https:' && next.protocol !== from.protocol)
+    return `its redirect leads to ${next.protocol}, which is not followed`;
+  next.username = '';
+  next.password = '';
+  next.hash = '';
+  return next;
+}
+
+const words: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ECONNRESET: 'the connection broke',
+  EPIPE: 'the connection broke',
+  EAI_AGAIN: 'its host cannot be looked up now',
+  ETIMEDOUT: 'the host does not answer',
+  EHOSTUNREACH: 'there is no way to the host',
+  ENETUNREACH: 'there is no way to the host',
+};
+
+/** What a failed connection means, and whether it may pass. */
+function meaningOf(failure: Error): {
+  readonly why: string;
+  readonly mayPass: boolean;
+  readonly code: 'unavailable' | 'usage';
+} {
+  const { code = '', message } = failure as NodeJS.ErrnoException;
+  if (code === 'ENOTFOUND')
+    return { why: 'there is no host of that name', mayPass: false, code: 'unavailable' };
+  if (/^EPROTO$|^ERR_SSL/.test(code))
+    return { why: `it does not speak TLS as we do (${code})`, mayPass: false, code: 'unavailable' };
+  if (/CERT|SIGNATURE|^ERR_TLS/.test(code)) {
+    const hint = 'NODE_EXTRA_CA_CERTS may name a file with the certificates to believe';
+    const why = `its certificate is not believed (${code}); ${hint}`;
+    return { why, mayPass: false, code: 'usage' };
+  }
+  return { why: words[code] ?? (message || code), mayPass: true, code: 'unavailable' };
+}
+
+function answerOf(response: IncomingMessage, stallMs: number): Answer {
+  // Who is handed an answer and never reads it must not keep its connection for ever.
+  const forgotten = setTimeout(() => response.destroy(), stallMs).unref();
+  const bytes = async function* (): AsyncGenerator<Uint8Array> {
+    clearTimeout(forgotten);
+    let timer: NodeJS.Timeout | undefined;
+    const stalled = (): void => void response.destroy(new Stall(stallMs));
+    try {
+      timer = setTimeout(stalled, stallMs);
+      for await (const chunk of response) {
+        clearTimeout(timer); // a reader may take its time
+        yield chunk;
+        timer = setTimeout(stalled, stallMs);
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+  return {
+    status: response.statusCode!,
+    headers: response.headers,
+    bytes: bytes(),
+    drop() {
+      clearTimeout(forgotten);
+      response.destroy();
+    },
+  };
+}
+
+/** Sends the body; a body that is not what it says fails before its last byte is sent. Ends when nobody listens. */
+async function send(
+  request: http.ClientRequest,
+  { size, open }: Body,
+  moved: () => void,
+): Promise<void> {
+  let sent = 0;
+  let last: Uint8Array = new Uint8Array();
+  let hasAnswer = false;
+  request.once('response', () => {
+    hasAnswer = true;
+  });
+  for await (const chunk of open()) {
+    if (hasAnswer || request.destroyed) return;
+    if (chunk.length === 0) continue;
+    sent += chunk.length;
+    if (sent > size) break;
+    if (sent === size) last = Buffer.from(chunk);
+    else if (!(await written(request, chunk))) return;
+    moved();
+  }
+  if (sent !== size)
+    throw new GranaryError(
+      'corrupt',
+      `Cannot write ${request.path}: the source has another size than it said`,
+      { expected: size, actual: sent },
+    );
+  request.end(last);
+}
+
+/** Whether the chunk went out: it may be used again after that. */
+const written = (request: http.ClientRequest, chunk: Uint8Array): Promise<boolean> =>
+  new Promise(done => {
+    const gone = (): void => done(false);
+    request.once('close', gone);
+    request.write(chunk, error => {
+      request.off('close', gone);
+      done(!error);
+    });
+  });
+
+/** So many at once; who comes later waits its turn. */
+class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  /** Gives what ends the turn, once or more often. */
+  async take(): Promise<() => void> {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise<void>(turn => this.#waiting.push(turn));
+    let isTaken = true;
+    return () => {
+      if (!isTaken) return;
+      isTaken = false;
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#free += 1;
+    };
+  }
+}
