@@ -101,7 +101,9 @@ async function transferFar({ info }: Transfer, into: TransferInto): Promise<Know
     checkFacts(info, { facts: await checkNar(bytes, claimFor(info)) }, source);
   }
   let found: Awaited<ReturnType<typeof ask>> | undefined = await ask();
-  const { size } = found;
+  const size = found.size ?? info.file.fileSize;
+  if (size === undefined)
+    throw refused(info, source, `neither its narinfo nor the server says how big ${key} is`);
   proven(info, { fileSize: size }, source);
   let file: KnownFile | undefined;
   const body: Body = {

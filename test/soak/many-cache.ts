@@ -18,6 +18,7 @@ import {
 } from '../../src/format/store-path.ts';
 import { directoryStorage } from '../../src/storage/directory.ts';
 import { seeded } from '../random.ts';
+import { narOfFile } from './nar-of-file.ts';
 
 interface Wanted {
   readonly seed: number;
@@ -38,7 +39,7 @@ export async function writeManyCaches(
   const below = (limit: number): number => Math.floor(random() * limit);
   const paths: StorePath[] = [];
   for (let at = 0; at < count; at++) {
-    const nar = narOf(`path ${at} of seed ${seed}\n${'text '.repeat(below(100))}`);
+    const nar = narOfFile(`path ${at} of seed ${seed}\n${'text '.repeat(below(100))}`);
     const narHash = sha256(nar);
     const url = `nar/${narHash.slice('sha256:'.length)}.nar`;
     const name = `${sha256(`${seed} ${at}`).slice(-32)}-path-${at}`;
@@ -60,16 +61,4 @@ export async function writeManyCaches(
       writeFileSync(join(folder, narInfoKey(path)), printNarInfo(info, file), 'latin1');
     }
   }
-}
-
-/** The NAR of a single file. */
-function narOf(content: string): Buffer {
-  const string = (text: string): Buffer => {
-    const bytes = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8);
-    bytes.writeUInt32LE(text.length);
-    bytes.write(text, 8, 'latin1');
-    return bytes;
-  };
-  const words = ['nix-archive-1', '(', 'type', 'regular', 'contents', content, ')'];
-  return Buffer.concat(words.map(string));
 }

@@ -22,6 +22,7 @@ const soaks: Readonly<Record<string, { readonly count: number; load: () => Promi
   },
   kills: { count: 500, load: async () => (await import('./kills.ts')).kills },
   many: { count: 100_000, load: async () => (await import('./many.ts')).many },
+  mirror: { count: 1_000_000, load: async () => (await import('./mirror.ts')).mirror },
   writers: { count: 50, load: async () => (await import('./writers.ts')).writers },
   memory: { count: 2048, load: async () => (await import('./memory.ts')).memory },
 };

@@ -5,6 +5,7 @@ import { whyNoClients } from '../clients/nix.ts';
 import { kills } from './kills.ts';
 import { many } from './many.ts';
 import { memory } from './memory.ts';
+import { mirror } from './mirror.ts';
 import { writers } from './writers.ts';
 
 const skip = await whyNoClients();
@@ -33,4 +34,8 @@ test('many paths are signed and verified as Nix signs and verifies them, under 2
   skip,
 }, async t => {
   await many({ seed: 20, count: 300, pairs: 1, print: line => t.diagnostic(line) });
+});
+
+test('closures of a few roots are mirrored from a big upstream in little memory', async t => {
+  await mirror({ seed: 20, count: 20_000, print: line => t.diagnostic(line) });
 });
