@@ -8,6 +8,9 @@ import { each } from './each.ts';
 /** Where a file of a cache is not of one path alone, its JSON says of which. */
 const realisations = ['realisations/', 'build-trace-v2/'] as const;
 
+/** What some servers and networks answer to everything. */
+const webPage = /^\s*<(!doctype|html)/i;
+
 /** Requests at once, where each is a way to go. */
 const jobs = 8;
 
@@ -32,7 +35,7 @@ export async function copySideFiles(
   await each(keys, jobs, async key => {
     if (await target.head(key)) return;
     const text = await readText(source, key);
-    if (text === undefined) return;
+    if (text === undefined || webPage.test(text)) return;
     await target.put(key, bodyOf(text));
     copied += 1;
   });

@@ -9,6 +9,7 @@ import { checkNar, type NarFacts } from '../cache/nar-check.ts';
 import { GranaryError, systemError } from '../errors.ts';
 import { encodeBase32 } from '../format/base32.ts';
 import { algorithmOf, digestOf, type Hash, type HashAlgorithm, hashOf } from '../format/hash.ts';
+import { parseListing } from '../format/nar-listing.ts';
 import { type NarInfo, narInfoKey, type PackedNar } from '../format/narinfo.ts';
 import { withSignatures } from '../format/narinfo-edit.ts';
 import type { Signature } from '../format/signature.ts';
@@ -150,6 +151,20 @@ async function guarded(
   }
 }
 
+/** The listing, if there is one that can be read: it is not looked for in the NAR. */
+async function listingOf(info: NarInfo, source: Storage): Promise<readonly Entry[]> {
+  const key = listingKey(info.path);
+  const text = await readText(source, key);
+  if (text === undefined) return [];
+  try {
+    parseListing(text);
+  } catch (error) {
+    if (error instanceof GranaryError) return [];
+    throw error;
+  }
+  return [{ key, body: bodyOf(text) }];
+}
+
 /** The narinfo, and the listing if there is one. */
 async function entriesOf(
   info: NarInfo,
@@ -157,9 +172,7 @@ async function entriesOf(
   signatures: readonly Signature[],
   source: Storage,
 ): Promise<readonly Entry[]> {
-  const listing = await readText(source, listingKey(info.path));
-  const listed =
-    listing === undefined ? [] : [{ key: listingKey(info.path), body: bodyOf(listing) }];
+  const listed = await listingOf(info, source);
   const isSame =
     file.url === info.file.url &&
     file.fileHash === info.file.fileHash &&

@@ -20,6 +20,10 @@ const soaks: Readonly<Record<string, { readonly count: number; load: () => Promi
     count: 8100,
     load: async () => (await import('../clients/differential.ts')).differential,
   },
+  'faulty-copy': {
+    count: 200,
+    load: async () => (await import('./faulty-copy.ts')).faultyCopy,
+  },
   kills: { count: 500, load: async () => (await import('./kills.ts')).kills },
   many: { count: 100_000, load: async () => (await import('./many.ts')).many },
   mirror: { count: 1_000_000, load: async () => (await import('./mirror.ts')).mirror },

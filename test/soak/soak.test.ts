@@ -2,6 +2,7 @@
 import { test } from 'node:test';
 import { differential } from '../clients/differential.ts';
 import { whyNoClients } from '../clients/nix.ts';
+import { faultyCopy } from './faulty-copy.ts';
 import { kills } from './kills.ts';
 import { many } from './many.ts';
 import { memory } from './memory.ts';
@@ -38,4 +39,8 @@ test('many paths are signed and verified as Nix signs and verifies them, under 2
 
 test('closures of a few roots are mirrored from a big upstream in little memory', async t => {
   await mirror({ seed: 20, count: 20_000, print: line => t.diagnostic(line) });
+});
+
+test('a copy from a faulty server ends sound, and the next completes it', async t => {
+  await faultyCopy({ seed: 20, count: 6, print: line => t.diagnostic(line) });
 });
