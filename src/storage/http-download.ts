@@ -8,15 +8,8 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { GranaryError } from '../errors.ts';
-import {
-  type Answer,
-  type Ask,
-  discarded,
-  isFine,
-  reasonOf,
-  refusal,
-  statusText,
-} from './http-exchange.ts';
+import { type Answer, type Ask, discarded } from './http-exchange.ts';
+import { isFine, reasonOf, refusal, statusText } from './http-refusals.ts';
 import { Patience, type RetryPolicy } from './retry.ts';
 import type { Span } from './storage.ts';
 

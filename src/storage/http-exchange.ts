@@ -8,13 +8,14 @@
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { finished } from 'node:stream';
-import { GranaryError } from '../errors.ts';
+import type { GranaryError } from '../errors.ts';
 import { version } from '../version.ts';
 import { type Credentials, tokenVariable } from './http-credentials.ts';
+import { isFine, meaningOf, refusal, Stall, statusText, wrongSize } from './http-refusals.ts';
 import { type Patience, type RetryPolicy, retryAfterMs } from './retry.ts';
 import type { Body } from './storage.ts';
 
-export interface Question {
+interface Question {
   readonly method: 'GET' | 'HEAD' | 'PUT';
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
@@ -92,7 +93,7 @@ export function exchanges({ connections, stallMs, retry, credentials }: Exchange
       });
       if (!body) request.end();
       else
-        send(request, body, () => timer.refresh()).catch(error => {
+        send(request, { url, body }, () => timer.refresh()).catch(error => {
           end();
           request.destroy();
           reject(error);
@@ -142,28 +143,6 @@ export function exchanges({ connections, stallMs, retry, credentials }: Exchange
   };
 }
 
-/** The URL as messages show it: neither credentials nor what a signed one carries in its query. */
-export const shown = ({ origin, pathname }: URL): string => origin + pathname;
-
-/** A sentence of what could not be done; where it was led elsewhere, with that. */
-export function refusal(
-  { method, url }: Pick<Question, 'method' | 'url'>,
-  why: string,
-  at: URL = url,
-  code: 'unavailable' | 'usage' | 'conflict' | 'malformed' = 'unavailable',
-): GranaryError {
-  const led = at.href === url.href ? '' : ` (redirected to ${shown(at)})`;
-  const doing = method === 'PUT' ? 'write' : 'read';
-  return new GranaryError(code, `Cannot ${doing} ${shown(url)}${led}: ${why}`, {
-    url: shown(url),
-  });
-}
-
-export const statusText = (status: number): string =>
-  `${status} ${http.STATUS_CODES[status] ?? ''}`.trimEnd();
-
-export const isFine = (status: number): boolean => status >= 200 && status < 300;
-
 /** Reads what is left of a short answer, so that its connection can be used again. */
 export async function discarded(answer: Answer): Promise<void> {
   let room = 64 << 10;
@@ -177,9 +156,6 @@ export async function discarded(answer: Answer): Promise<void> {
   }
 }
 
-/** What the network says, in words. */
-export const reasonOf = (failure: Error): string => meaningOf(failure).why;
-
 interface Failure {
   readonly failure: Error;
 }
@@ -187,12 +163,6 @@ interface Failure {
 interface Again {
   readonly again: GranaryError;
   readonly afterMs?: number;
-}
-
-class Stall extends Error {
-  constructor(ms: number) {
-    super(`nothing moved for ${ms / 1000} s`);
-  }
 }
 
 /** RFC 9110, and 425 of RFC 8470. */
@@ -215,35 +185,6 @@ function target(location: string | undefined, from: URL): URL | string {
   next.password = '';
   next.hash = '';
   return next;
-}
-
-const words: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there',
-  ECONNRESET: 'the connection broke',
-  EPIPE: 'the connection broke',
-  EAI_AGAIN: 'its host cannot be looked up now',
-  ETIMEDOUT: 'the host does not answer',
-  EHOSTUNREACH: 'there is no way to the host',
-  ENETUNREACH: 'there is no way to the host',
-};
-
-/** What a failed connection means, and whether it may pass. */
-function meaningOf(failure: Error): {
-  readonly why: string;
-  readonly mayPass: boolean;
-  readonly code: 'unavailable' | 'usage';
-} {
-  const { code = '', message } = failure as NodeJS.ErrnoException;
-  if (code === 'ENOTFOUND')
-    return { why: 'there is no host of that name', mayPass: false, code: 'unavailable' };
-  if (/^EPROTO$|^ERR_SSL/.test(code))
-    return { why: `it does not speak TLS as we do (${code})`, mayPass: false, code: 'unavailable' };
-  if (/CERT|SIGNATURE|^ERR_TLS/.test(code)) {
-    const hint = 'NODE_EXTRA_CA_CERTS may name a file with the certificates to believe';
-    const why = `its certificate is not believed (${code}); ${hint}`;
-    return { why, mayPass: false, code: 'usage' };
-  }
-  return { why: words[code] ?? (message || code), mayPass: true, code: 'unavailable' };
 }
 
 function answerOf(response: IncomingMessage, stallMs: number): Answer {
@@ -278,16 +219,17 @@ function answerOf(response: IncomingMessage, stallMs: number): Answer {
 /** Sends the body; a body that is not what it says fails before its last byte is sent. Ends when nobody listens. */
 async function send(
   request: http.ClientRequest,
-  { size, open }: Body,
+  { url, body }: { readonly url: URL; readonly body: Body },
   moved: () => void,
 ): Promise<void> {
+  const { size } = body;
   let sent = 0;
   let last: Uint8Array = new Uint8Array();
   let hasAnswer = false;
   request.once('response', () => {
     hasAnswer = true;
   });
-  for await (const chunk of open()) {
+  for await (const chunk of body.open()) {
     if (hasAnswer || request.destroyed) return;
     if (chunk.length === 0) continue;
     sent += chunk.length;
@@ -296,12 +238,7 @@ async function send(
     else if (!(await written(request, chunk))) return;
     moved();
   }
-  if (sent !== size)
-    throw new GranaryError(
-      'corrupt',
-      `Cannot write ${request.path}: the source has another size than it said`,
-      { expected: size, actual: sent },
-    );
+  if (sent !== size) throw wrongSize(url, size, sent);
   request.end(last);
 }
 

@@ -11,7 +11,8 @@ import { type Bytes, collect } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { credentialsFor } from './http-credentials.ts';
 import { type Download, encodingOf, heldBytes, lengthOf, openDownload } from './http-download.ts';
-import { discarded, exchanges, isFine, refusal, shown, statusText } from './http-exchange.ts';
+import { discarded, exchanges } from './http-exchange.ts';
+import { isFine, refusal, shown, statusText, wrongSize } from './http-refusals.ts';
 import { Patience, type RetryPolicy, usualRetry } from './retry.ts';
 import {
   type Body,
@@ -153,11 +154,7 @@ async function provenWhereSmall(body: Body, url: URL): Promise<Body> {
   if (body.size > heldBytes) return body;
   const bytes = await collect(body.open(), body.size);
   if (bytes?.length === body.size) return bodyOf(bytes);
-  throw new GranaryError(
-    'corrupt',
-    `Cannot write ${shown(url)}: the source has another size than it said`,
-    { expected: body.size, ...(bytes ? { actual: bytes.length } : {}) },
-  );
+  throw wrongSize(url, body.size, bytes?.length);
 }
 
 function unputtable(url: URL, status: number): GranaryError {
