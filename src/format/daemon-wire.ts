@@ -104,8 +104,8 @@ export const hello = (): Buffer => encode(magic.client, versions.newest);
 
 /** Reads what the daemon answers to `hello`: the newest version that it speaks. */
 export function* readHello(): Reading<number> {
-  const found = yield* readNumber();
-  if (found !== magic.daemon) throw malformed('it does not greet as a daemon does');
+  const found = yield 8;
+  if (!found.equals(encode(magic.daemon))) throw malformed('it does not greet as a daemon does');
   return yield* readNumber();
 }
 
