@@ -34,11 +34,9 @@ export class Talk {
 
   async take(size: number): Promise<Buffer> {
     while (this.#rest.length < size) {
-      const { done, value } = await this.#chunks
-        .next()
-        .catch(() => ({ done: true, value: undefined }));
-      if (done) throw new Gone();
-      this.#rest = Buffer.concat([this.#rest, value]);
+      const next = await this.#chunks.next().catch(() => undefined);
+      if (!next || next.done) throw new Gone();
+      this.#rest = Buffer.concat([this.#rest, next.value]);
     }
     const bytes = this.#rest.subarray(0, size);
     this.#rest = this.#rest.subarray(size);
