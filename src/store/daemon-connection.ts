@@ -245,7 +245,7 @@ const refusals: readonly (readonly [RegExp, ErrorCode])[] = [
   [/lacks a (valid )?signature/, 'untrusted'],
   [/not (allowed|privileged)|permission/i, 'untrusted'],
   [/mismatch/, 'corrupt'],
-  [/is not valid|not in the Nix store/, 'absent'],
+  [/is not valid|not in the Nix store|No such file or directory/, 'absent'],
 ];
 
 function refusal(doing: string, words: string): GranaryError {

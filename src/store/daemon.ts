@@ -21,6 +21,7 @@ import {
 import type { ListingNode } from '../format/nar-listing.ts';
 import { ListingBuilder } from '../format/nar-listing-builder.ts';
 import { NarReader } from '../format/nar-read.ts';
+import type { NarEvent } from '../format/nar-wire.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import type { Signature } from '../format/signature.ts';
 import type { StorePath } from '../format/store-path.ts';
@@ -144,6 +145,15 @@ export async function* dumpNar(
   const reader = new NarReader();
   const builder = new ListingBuilder();
   let whole = false;
+  const pushed = async (chunk: Buffer): Promise<readonly NarEvent[]> => {
+    const before = reader.offset;
+    try {
+      return reader.push(chunk);
+    } catch (error) {
+      connection.unread(chunk.subarray(reader.offset - before));
+      throw (await wordsWithin(path, connection)) ?? error;
+    }
+  };
   try {
     await connection.send(encode(operations.narFromPath, path));
     await connection.reply(`read ${path}`);
@@ -152,7 +162,7 @@ export async function* dumpNar(
     while (!reader.done) {
       const chunk = await connection.chunk();
       const before = reader.offset;
-      const events = reader.push(chunk);
+      const events = await pushed(chunk);
       if (listing) builder.push(events);
       const size = reader.offset - before;
       connection.unread(chunk.subarray(size));
@@ -178,6 +188,20 @@ export async function* dumpNar(
     if (whole) daemon.giveBack(connection);
     else connection.destroy();
   }
+}
+
+/** A daemon that fails in the middle of a NAR says so in its place, where that is no file's content. */
+async function wordsWithin(
+  path: StorePath,
+  connection: DaemonConnection,
+): Promise<GranaryError | undefined> {
+  try {
+    await connection.reply(`read ${path}`);
+  } catch (error) {
+    if (!(error instanceof GranaryError)) throw error;
+    if (error.code !== 'malformed' && !connection.isLost) return error;
+  }
+  return undefined;
 }
 
 /** The daemon talks while we send, and may refuse long before we are done. */

@@ -289,6 +289,20 @@ describe('a NAR from a daemon', () => {
     await fails(fake, 'malformed', /Cannot read NAR/);
   });
 
+  test('in the middle of which the daemon says why it fails is an error with its words', async () => {
+    const begun = Buffer.concat([tokens.magic, tokens.directory]);
+    for (const step of [1, 7, 1000]) {
+      const fake = await fakeDaemon(
+        async talk => {
+          await talk.take(8);
+          await talk.write(last, begun, refusing('opening directory: No such file or directory'));
+        },
+        { step },
+      );
+      await fails(fake, 'absent', /Cannot read .*-a: the Nix daemon says: opening directory/);
+    }
+  });
+
   test('that the daemon refuses is an error with its words', async () => {
     const fake = await fakeDaemon(async talk => {
       await talk.take(8);
