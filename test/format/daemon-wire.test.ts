@@ -28,23 +28,7 @@ import { hashOf, sha256 } from '../../src/format/hash.ts';
 import type { PathInfo } from '../../src/format/path-info.ts';
 import { parseSignature } from '../../src/format/signature.ts';
 import { defaultStoreDir, parseBaseName, type StorePath } from '../../src/format/store-path.ts';
-
-/** What a Reading finds in these bytes, and how many it left; undefined when it wants more. */
-function readFrom<T>(
-  bytes: Uint8Array,
-  reading: Reading<T>,
-): { readonly value: T; readonly left: number } | undefined {
-  let rest = Buffer.from(bytes);
-  let step = reading.next();
-  while (!step.done) {
-    const size = step.value;
-    assert.ok(size >= 0 && size <= wireLimits.text + 8, `wants ${size} bytes at once`);
-    if (rest.length < size) return undefined;
-    step = reading.next(rest.subarray(0, size));
-    rest = rest.subarray(size);
-  }
-  return { value: step.value, left: rest.length };
-}
+import { readFrom } from './read-from.ts';
 
 const path = parseBaseName(`${'a'.repeat(32)}-a`, defaultStoreDir);
 const other = parseBaseName(`${'b'.repeat(32)}-b`, defaultStoreDir);
