@@ -24,7 +24,7 @@ import { NarReader } from '../format/nar-read.ts';
 import type { NarEvent } from '../format/nar-wire.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import type { Signature } from '../format/signature.ts';
-import type { StorePath } from '../format/store-path.ts';
+import type { StoreDir, StorePath } from '../format/store-path.ts';
 import { Daemon, type DaemonConnection } from './daemon-connection.ts';
 import type { DumpOptions } from './filesystem.ts';
 import type { LocalPlaces } from './local.ts';
@@ -72,14 +72,15 @@ export function daemonStore({ storeDir, real }: LocalPlaces, socket: string): Da
     content: path => ({ daemon: socket, path }),
     advice: path => `repair it with "nix-store --repair-path ${path}"`,
     pathOf: name => pathWithin(name, storeDir, storeDir) ?? pathWithin(name, real, storeDir),
-    valid: paths =>
-      daemon.use(async connection => {
-        await connection.send(encode(operations.queryValidPaths, paths, 0));
-        await connection.reply('look for paths');
-        return await connection.read(readPaths(storeDir));
-      }),
+    valid: paths => daemon.use(connection => validOf(paths, storeDir, connection)),
     add: async paths => {
-      if (paths.length > 0) await daemon.use(connection => add(paths, connection));
+      if (paths.length === 0) return;
+      await daemon.use(async connection => {
+        const named = paths.map(({ info }) => info.path);
+        const valid = await validOf(named, storeDir, connection);
+        const missing = paths.filter(({ info }) => !valid.has(info.path));
+        if (missing.length > 0) await add(missing, connection);
+      });
     },
     sign: (path, signatures) =>
       daemon.use(async connection => {
@@ -88,6 +89,16 @@ export function daemonStore({ storeDir, real }: LocalPlaces, socket: string): Da
         await connection.read(readNumber());
       }),
   };
+}
+
+async function validOf(
+  paths: readonly StorePath[],
+  storeDir: StoreDir,
+  connection: DaemonConnection,
+): Promise<ReadonlySet<StorePath>> {
+  await connection.send(encode(operations.queryValidPaths, paths, 0));
+  await connection.reply('look for paths');
+  return await connection.read(readPaths(storeDir));
 }
 
 async function closureFrom(
@@ -204,7 +215,10 @@ async function wordsWithin(
   return undefined;
 }
 
-/** The daemon talks while we send, and may refuse long before we are done. */
+/**
+ * The daemon talks while we send, and may refuse long before we are done. It must lack all of these:
+ * Nix 2.8 does not read the NAR of a path that it has, and takes it for the next path.
+ */
 async function add(paths: readonly PathToAdd[], connection: DaemonConnection): Promise<void> {
   let refused = false;
   const reply = connection.reply(`add ${paths.length} paths to the store`);

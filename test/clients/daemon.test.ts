@@ -60,6 +60,8 @@ async function daemonOf(
   t.after(async () => {
     const ended = once(daemon, 'exit');
     if (daemon.kill()) await ended;
+    // Its children serve the connections that we keep, and would hold these open for them.
+    for (const pipe of [daemon.stdout!, daemon.stderr!]) pipe.destroy();
   });
   for (let waits = 0; !existsSync(socket); waits++) {
     assert.ok(waits < 500 && daemon.exitCode === null, Buffer.concat(said).toString());

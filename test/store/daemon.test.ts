@@ -312,6 +312,14 @@ describe('a NAR from a daemon', () => {
   });
 });
 
+/** Says that it has these paths, whichever it is asked about. */
+async function hasOnly(talk: Talk, valid: readonly StorePath[]): Promise<void> {
+  assert.equal(await talk.read(readNumber()), operations.queryValidPaths);
+  await talk.read(readTexts());
+  await talk.read(readNumber());
+  await talk.write(last, encode(valid));
+}
+
 /** What came in frames. */
 async function unframed(talk: Talk): Promise<Buffer> {
   const frames: Buffer[] = [];
@@ -336,6 +344,7 @@ describe('paths added to a daemon', () => {
   test('are sent with their infos, signatures to be checked, and without an empty frame', async () => {
     let sent: Buffer | undefined;
     const daemon = await fakeDaemon(async talk => {
+      await hasOnly(talk, []);
       const asked = [readNumber(), readNumber(), readNumber()];
       const words = [];
       for (const each of asked) words.push(await talk.read(each));
@@ -354,6 +363,20 @@ describe('paths added to a daemon', () => {
     assert.ok(!readInfo(b).next().done);
   });
 
+  test('are sent only where it lacks them', async () => {
+    for (const valid of [[b], [b, a]]) {
+      let sent: Buffer | undefined;
+      const daemon = await fakeDaemon(async talk => {
+        await hasOnly(talk, valid);
+        await talk.take(24);
+        sent = await unframed(talk);
+        await talk.write(last);
+      });
+      await storeAt(daemon.socket).add(paths);
+      assert.deepEqual(sent?.subarray(0, 8), valid.length === 1 ? encode(1) : undefined);
+    }
+  });
+
   test('that are none are not even sent', () => storeAt('/no/socket').add([]));
 
   for (const [words, code] of [
@@ -365,6 +388,7 @@ describe('paths added to a daemon', () => {
     for (const when of ['at once', 'at the end', 'at once, and closes'])
       test(`are refused as ${code} by "${words}", ${when}`, async () => {
         const daemon = await fakeDaemon(async talk => {
+          await hasOnly(talk, []);
           await talk.take(24);
           if (when === 'at the end') await unframed(talk);
           await talk.write(refusing(words));
@@ -379,6 +403,7 @@ describe('paths added to a daemon', () => {
   for (const [what, nar] of Object.entries({ short: narOf('').subarray(8), long: narOf('more') }))
     test(`with a NAR that is too ${what} are corrupt`, async () => {
       const daemon = await fakeDaemon(async talk => {
+        await hasOnly(talk, []);
         await talk.take(1 << 20);
       });
       await assert.rejects(storeAt(daemon.socket).add([{ info: one, nar: () => [nar] }]), {
@@ -389,6 +414,7 @@ describe('paths added to a daemon', () => {
 
   test('whose NAR cannot be read fail with that error', async () => {
     const daemon = await fakeDaemon(async talk => {
+      await hasOnly(talk, []);
       await talk.take(1 << 20);
     });
     const nar = (): never => {
