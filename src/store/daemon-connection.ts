@@ -96,6 +96,8 @@ export class DaemonConnection {
   readonly #chunks: AsyncIterator<Buffer>;
   /** What came and was not read yet. */
   #rest: Buffer = Buffer.alloc(0);
+  /** The next chunk, asked for while the connection rests. */
+  #ahead: Promise<IteratorResult<Buffer>> | undefined;
   #lost = false;
   #welcome: DaemonWelcome | undefined;
 
@@ -108,7 +110,7 @@ export class DaemonConnection {
 
   /** Whether it may be used again. */
   get isOpen(): boolean {
-    return !this.#socket.destroyed && !this.#socket.readableEnded;
+    return !this.#socket.destroyed;
   }
 
   /** Whether the daemon went away while it was used. */
@@ -179,9 +181,14 @@ export class DaemonConnection {
     }
   }
 
-  /** Lets the program end while nothing is asked. */
+  /** Lets the program end while nothing is asked, and hears when the daemon ends the connection. */
   rest(): void {
     this.#socket.unref();
+    this.#ahead ??= this.#chunks.next();
+    this.#ahead.then(
+      ({ done }) => done && this.destroy(),
+      () => this.destroy(),
+    );
   }
 
   hold(): void {
@@ -203,7 +210,9 @@ export class DaemonConnection {
   }
 
   async #next(): Promise<Buffer> {
-    const next = await this.#chunks.next().catch((error: Error) => {
+    const ahead = this.#ahead ?? this.#chunks.next();
+    this.#ahead = undefined;
+    const next = await ahead.catch((error: Error) => {
       throw this.#gone(error);
     });
     if (next.done) throw this.#gone();
@@ -231,7 +240,7 @@ const reasons: Readonly<Record<string, string>> = {
   ENOTDIR: 'part of this path is a file, not a directory',
   ECONNREFUSED: 'nobody listens there; start nix-daemon',
   EACCES: 'you may not use it',
-  ENOTSOCK: 'it is no socket',
+  EINVAL: 'the name is too long for a socket; give a shorter one that links to it',
 };
 
 function unreachable(file: string, error: NodeJS.ErrnoException): GranaryError {
@@ -241,15 +250,19 @@ function unreachable(file: string, error: NodeJS.ErrnoException): GranaryError {
 }
 
 /** What its words mean, in every version since 2.8; the protocol itself has no codes. */
-const refusals: readonly (readonly [RegExp, ErrorCode])[] = [
-  [/lacks a (valid )?signature/, 'untrusted'],
+const refusals: readonly (readonly [RegExp, ErrorCode, advice?: string])[] = [
+  [
+    /lacks a (valid )?signature/,
+    'untrusted',
+    '; sign it with a key that the daemon trusts, or put its key into trusted-public-keys there',
+  ],
   [/not (allowed|privileged)|permission/i, 'untrusted'],
   [/mismatch/, 'corrupt'],
   [/is not valid|not in the Nix store|No such file or directory/, 'absent'],
 ];
 
 function refusal(doing: string, words: string): GranaryError {
-  const code = refusals.find(([pattern]) => pattern.test(words))?.[1] ?? 'unavailable';
+  const [, code = 'unavailable', advice = ''] = refusals.find(([said]) => said.test(words)) ?? [];
   const said = readable(words.replace(/\s*\n\s*/g, ' ').trim());
-  return new GranaryError(code, `Cannot ${doing}: the Nix daemon says: ${said}`);
+  return new GranaryError(code, `Cannot ${doing}: the Nix daemon says: ${said}${advice}`);
 }

@@ -10,6 +10,7 @@
 import type { Bytes } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import {
+  type DaemonWelcome,
   encode,
   infoParts,
   operations,
@@ -38,6 +39,8 @@ export interface PathToAdd {
 }
 
 export interface DaemonStore extends Store {
+  /** What the daemon says of itself. */
+  about(): Promise<DaemonWelcome>;
   /** Those of these paths that the store has. */
   valid(paths: readonly StorePath[]): Promise<ReadonlySet<StorePath>>;
   /**
@@ -72,6 +75,7 @@ export function daemonStore({ storeDir, real }: LocalPlaces, socket: string): Da
     content: path => ({ daemon: socket, path }),
     advice: path => `repair it with "nix-store --repair-path ${path}"`,
     pathOf: name => pathWithin(name, storeDir, storeDir) ?? pathWithin(name, real, storeDir),
+    about: () => daemon.use(async ({ welcome }) => welcome),
     valid: paths => daemon.use(connection => validOf(paths, storeDir, connection)),
     add: async paths => {
       if (paths.length === 0) return;

@@ -4,7 +4,16 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { chmodSync, chownSync, createReadStream, existsSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  createReadStream,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
@@ -82,20 +91,22 @@ async function made(from: string, root: string, how: readonly string[] = []): Pr
 const storeAt = (socket: string, { url }: ClientStore): DaemonStore =>
   daemonStore(placesOf(url), socket);
 
-const copies = new Map<string, Promise<{ store: Corpus; cache: string }>>();
+/** Does it when it is first asked for. */
+function lazily<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+}
+
 const how = ['--listings', '--jobs', '2'];
 
 /** A copy of git's store, and the cache made of it by its database. */
-function git(): Promise<{ store: Corpus; cache: string }> {
-  const known = copies.get('git');
-  if (known) return known;
-  const fresh = (async () => {
-    const store = await copyOf(await gitCorpus());
-    return { store, cache: await made(store.url, store.root, how) };
-  })();
-  copies.set('git', fresh);
-  return fresh;
-}
+const git = lazily(async () => {
+  const store = await copyOf(await gitCorpus());
+  return { store, cache: await made(store.url, store.root, how) };
+});
 
 describe('from a daemon', () => {
   for (const age of ages) {
@@ -110,6 +121,7 @@ describe('from a daemon', () => {
 
     test(`of the ${age} Nix come the infos that its database holds`, { skip }, async t => {
       const { store } = await git();
+      const { version } = await nix(age);
       const many = await copyOf(await manyPaths(100));
       for (const { root, paths, ...corpus } of [store, many]) {
         const local = openStore(corpus.url);
@@ -125,6 +137,9 @@ describe('from a daemon', () => {
         assert.equal(await ours.byHashPart('0'.repeat(32)), undefined);
         assert.deepEqual(await ours.valid([path, absent]), new Set([path]));
         assert.equal(paths.length, found.size);
+        const { nixVersion, trusted } = await ours.about();
+        assert.ok(version.startsWith(nixVersion), nixVersion);
+        if (age !== 'oldest' && client) assert.equal(trusted, true, 'root is');
       }
     });
 
@@ -143,6 +158,18 @@ describe('from a daemon', () => {
       assert.deepEqual(await proofOf(cache), { faults: [], narInfos: 98 });
     });
   }
+
+  test('a cache is repaired', { skip }, async t => {
+    const { store, cache } = await git();
+    const damaged = join(scratch(), 'cache');
+    await execute(['cp', '-a', cache, damaged]);
+    const [file] = readdirSync(join(damaged, 'nar')).filter(name => name.endsWith('.zst'));
+    truncateSync(join(damaged, 'nar', file!), 10);
+    const socket = await daemonOf('newest', store, t);
+    const { code, stderr } = await granary(['repair', '--from', `unix://${socket}`, damaged]);
+    assert.equal(code, 0, stderr);
+    assert.deepEqual((await proofOf(damaged)).faults, []);
+  });
 
   test('that goes away while a cache is made comes what was complete', { skip }, async t => {
     const { store } = await git();
@@ -198,7 +225,7 @@ describe('auto', () => {
 const key = generateKey('test-1');
 
 /** A small closure of real files, packed and signed: what is to be added, references first. */
-async function signedPaths(): Promise<{ paths: PathToAdd[]; store: Corpus }> {
+const signedPaths = lazily(async (): Promise<PathToAdd[]> => {
   const { store } = await git();
   const from = openStore(store.url);
   const root = store.paths.find(path => /-zlib1g-/.test(path))!;
@@ -216,8 +243,8 @@ async function signedPaths(): Promise<{ paths: PathToAdd[]; store: Corpus }> {
     report: () => {},
   });
   const infos = await closureOf(roots, from);
-  return { paths: infos.map(({ path }) => packed(cache, path)), store };
-}
+  return infos.map(({ path }) => packed(cache, path));
+});
 
 /** A path as a cache has it. */
 function packed(cache: string, path: StorePath): PathToAdd {
@@ -235,7 +262,7 @@ describe('into a daemon', () => {
     test(`of the ${age} Nix go paths that bear a signature it trusts, again and again`, {
       skip,
     }, async t => {
-      const { paths } = await signedPaths();
+      const paths = await signedPaths();
       const store = freshStore();
       const ours = storeAt(await daemonOf(age, store, t, strict), store);
       await ours.add(paths);
@@ -257,7 +284,7 @@ describe('into a daemon', () => {
     test(`of the ${age} Nix goes no path that bears none, or one of another key`, {
       skip,
     }, async t => {
-      const { paths } = await signedPaths();
+      const paths = await signedPaths();
       const store = freshStore();
       const socket = await daemonOf(age, store, t, 'require-sigs = true\ntrusted-public-keys =');
       const ours = storeAt(socket, store);
@@ -272,7 +299,7 @@ describe('into a daemon', () => {
     });
 
     test(`of the ${age} Nix goes no NAR that is not what its info says`, { skip }, async t => {
-      const [first] = (await signedPaths()).paths;
+      const [first] = await signedPaths();
       const store = freshStore();
       const ours = storeAt(await daemonOf(age, store, t, strict), store);
       const nar = async function* (): AsyncGenerator<Uint8Array> {

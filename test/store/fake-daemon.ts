@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { encode, type Reading, readNumber, readTexts } from '../../src/format/daemon-wire.ts';
 import { temporaryFolder } from '../temporary.ts';
 
@@ -63,6 +64,8 @@ export interface FakeDaemon {
   readonly socket: string;
   /** How many connections there were. */
   readonly talks: () => number;
+  /** Comes when all conversations are over, and the other side has had time to notice. */
+  silence(): Promise<void>;
   /** Nobody listens any more, and who was talking is cut off. */
   stop(): void;
 }
@@ -78,6 +81,7 @@ export async function fakeDaemon(
   const server = createServer(connection => {
     talks += 1;
     open.add(connection);
+    connection.on('close', () => open.delete(connection));
     const talk = new Talk(connection, step);
     (async () => {
       if (greets) await greet(talk, version);
@@ -91,6 +95,10 @@ export async function fakeDaemon(
   const daemon: FakeDaemon = {
     socket,
     talks: () => talks,
+    silence: async () => {
+      while (open.size > 0) await setTimeout(5);
+      await setTimeout(5);
+    },
     stop: () => {
       server.close();
       for (const connection of open) connection.destroy();
