@@ -282,20 +282,20 @@ const daemonReply: Target = {
   perRound: 200,
   limitMs,
   grammar: random => {
-    const numbers = [pick(random, [0, 1, 1, 1, 2]), 0, below(random, 1000), 0] as const;
-    const texts = (list: readonly string[]) => some(random, [...list, ''], 3).filter(Boolean);
+    const rarely = <T>(odd: T, usual: T): T => (random() < 0.1 ? odd : usual);
     const answer = encode(
-      numbers[0],
+      rarely(below(random, 3), 1),
       pick(random, ['', ...graphPaths]),
-      pick(random, ['ab'.repeat(32), fieldValues.NarHash![0]!.slice(7), '']),
-      texts(graphPaths),
-      ...numbers.slice(1),
-      texts(fieldValues.Sig!),
-      pick(random, ['', ...fieldValues.CA!]),
+      rarely(fieldValues.NarHash![0]!.slice(7), 'ab'.repeat(32)),
+      rarely([...graphPaths, ''], some(random, graphPaths, 3)),
+      below(random, 1000),
+      below(random, 1000),
+      below(random, 2),
+      rarely(some(random, fieldValues.Sig!, 3), [signature]),
+      rarely(pick(random, fieldValues.CA!), ''),
     );
-    return Buffer.concat([...some(random, daemonWords, 4), daemonWords[4]!, answer]).toString(
-      'latin1',
-    );
+    const words = some(random, rarely(daemonWords, daemonWords.slice(0, 4)), 4);
+    return Buffer.concat([...words, daemonWords[4]!, answer]).toString('latin1');
   },
   accepts: input => {
     function* reply(): Reading<PathInfo | undefined> {
