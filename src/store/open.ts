@@ -66,7 +66,7 @@ function socketOf(scheme: string, env: Environment): string {
  */
 function automatic(env: Environment): StorePlaces {
   const remote = env.NIX_REMOTE ?? '';
-  if (/^(local|unix:)/.test(remote)) return placesOf(remote, env);
+  if (/^(local|unix:|daemon\?)/.test(remote)) return placesOf(remote, env);
   if (/^\.?\//.test(remote)) return chroot(remote, env);
   if (!/^(auto|daemon|)$/.test(remote))
     throw new GranaryError(
