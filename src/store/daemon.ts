@@ -197,7 +197,7 @@ export async function* dumpNar(
   } catch (error) {
     if (!connection.isLost || !(await daemon.isAlive())) throw error;
     const { offset } = reader;
-    const what = `Cannot read ${path} from the Nix daemon: its NAR breaks off after ${offset} bytes, and the daemon's log may say why; try "nix-store --repair-path ${path}"`;
+    const what = `Cannot read ${path} from the Nix daemon: its NAR breaks off after ${offset} bytes; run the same command again, and if it stays so, see the daemon's log and try "nix-store --repair-path ${path}"`;
     throw new GranaryError('corrupt', what, { path, actual: offset }, error);
   } finally {
     if (whole) daemon.giveBack(connection);
