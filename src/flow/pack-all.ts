@@ -97,7 +97,7 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
 
   const pack = async (group: readonly Pack[]): Promise<void> => {
     const tasks = group.map(({ info, store }) => ({
-      tree: store.tree(info.path),
+      content: store.content(info.path),
       spool: spool.name(`nar/${hashPart(info.path)}.nar${codecFor(compression).extension}`),
     }));
     const results = await pool.pack(tasks);

@@ -8,6 +8,7 @@
 import type { WritableCompression } from '../cache/codec.ts';
 import type { ErrorCode, ErrorFacts } from '../errors.ts';
 import type { Hash } from '../format/hash.ts';
+import type { Content } from '../store/store.ts';
 
 export interface PackSettings {
   readonly compression: WritableCompression;
@@ -17,9 +18,9 @@ export interface PackSettings {
   readonly inMemory: number;
 }
 
-/** A tree to pack: where it lies (latin-1), and a file name for a result too big for memory. */
+/** What to pack, and a file name for a result too big for memory. */
 export interface PackTask {
-  readonly tree: string;
+  readonly content: Content;
   readonly spool: string;
 }
 

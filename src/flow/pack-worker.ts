@@ -1,4 +1,4 @@
-/** A packing thread: trees in, compressed NARs with all their sums out, in one read of each file. */
+/** A packing thread: trees, or NARs of a daemon, in; compressed NARs with all their sums out, in one read of each. */
 import { createHash, type Hash as Sum } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
@@ -8,7 +8,10 @@ import { codecFor } from '../cache/codec.ts';
 import { GranaryError, systemError } from '../errors.ts';
 import { hashOf } from '../format/hash.ts';
 import { type ListingNode, printListing } from '../format/nar-listing.ts';
+import { dumpNar } from '../store/daemon.ts';
+import { Daemon } from '../store/daemon-connection.ts';
 import { dumpTree } from '../store/filesystem.ts';
+import type { Content } from '../store/store.ts';
 import type {
   FromWorker,
   Packed,
@@ -48,6 +51,9 @@ const say = (message: FromWorker, ...moved: Uint8Array[]): void =>
     moved.map(bytes => bytes.buffer as ArrayBuffer),
   );
 
+/** Each thread has a connection of its own to a daemon, which has a process of its own for each. */
+const daemons = new Map<string, Daemon>();
+
 const awaited = new Map<number, (piece: Piece) => void>();
 let offers = 0;
 
@@ -78,8 +84,8 @@ async function pack(task: PackTask): Promise<Packed> {
   let listing: ListingNode | undefined;
   using file = new PackedFile(task.spool);
 
-  function* blocks(): Generator<Buffer> {
-    listing = yield* dumpTree(task.tree, { block: nextBlock, listing: settings.listing });
+  async function* blocks(): AsyncGenerator<Buffer> {
+    listing = yield* narOf(task.content);
   }
   const count = (block: Buffer): void => {
     nar.update(block);
@@ -90,14 +96,14 @@ async function pack(task: PackTask): Promise<Packed> {
   };
 
   if (settings.compression === 'none') {
-    for (const block of blocks()) {
+    for await (const block of blocks()) {
       count(block);
       file.add(block);
       recycle(block);
     }
   } else if (codec.compressStream) {
     async function* counted(): AsyncGenerator<Uint8Array> {
-      for (const block of blocks()) {
+      for await (const block of blocks()) {
         count(block);
         yield block;
       }
@@ -111,7 +117,7 @@ async function pack(task: PackTask): Promise<Packed> {
       recycle(piece);
     };
     try {
-      for (const block of blocks()) {
+      for await (const block of blocks()) {
         count(block);
         if (takeCredit()) {
           pieces.push(offer(block));
@@ -128,6 +134,16 @@ async function pack(task: PackTask): Promise<Packed> {
   }
   return { ...file.end(nar, narSize, listing), toldBytes: told };
 }
+
+function narOf(content: Content): AnyGenerator<Buffer, ListingNode | undefined> {
+  const options = { block: nextBlock, listing: settings.listing };
+  if ('tree' in content) return dumpTree(content.tree, options);
+  const daemon = daemons.get(content.daemon) ?? new Daemon(content.daemon);
+  daemons.set(content.daemon, daemon);
+  return dumpNar(content.path, daemon, options);
+}
+
+type AnyGenerator<T, Result> = Generator<T, Result> | AsyncGenerator<T, Result>;
 
 /** The compressed file as it grows: in memory while it may be, else in its spool file. */
 class PackedFile implements Disposable {

@@ -81,7 +81,7 @@ export async function addedStore(
     info: async path => infos.get(path),
     advice: () => 'it changed while it was read; run the same command again',
     byHashPart: async hash => [...infos.values()].find(({ path }) => hashPart(path) === hash),
-    tree: path => files.get(path)!,
+    content: path => ({ tree: files.get(path)! }),
     pathOf: () => undefined,
   };
 }

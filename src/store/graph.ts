@@ -20,7 +20,7 @@ export function graphStore(name: string, graph: ReferencesGraph, places: LocalPl
     info: async path => infos.get(path),
     advice: () => 'it changed while it was read; run the same command again',
     byHashPart: async hash => [...infos.values()].find(({ path }) => hashPart(path) === hash),
-    tree: path => join(latin1(Buffer.from(real)), baseName(path)),
+    content: path => ({ tree: join(latin1(Buffer.from(real)), baseName(path)) }),
     pathOf: file => pathWithin(file, storeDir, storeDir) ?? pathWithin(file, real, storeDir),
   };
 }

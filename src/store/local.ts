@@ -36,7 +36,7 @@ export function localStore(places: LocalPlaces): Store {
     info: path => readDatabase(file, sql => infoIn(sql, path, storeDir)),
     advice: path => `repair it with "nix-store --repair-path ${path}"`,
     byHashPart: hash => readDatabase(file, sql => infoByHash(sql, hash, storeDir)),
-    tree: path => `${realLatin1}/${baseName(path)}`,
+    content: path => ({ tree: `${realLatin1}/${baseName(path)}` }),
     pathOf: name => pathWithin(name, real, storeDir) ?? pathWithin(name, storeDir, storeDir),
   };
 }

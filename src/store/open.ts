@@ -1,55 +1,82 @@
 /** From the name of a store to a Store, with the variables that Nix itself reads. */
-import { existsSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { GranaryError } from '../errors.ts';
 import { defaultStoreDir, parseStoreDir, type StoreDir } from '../format/store-path.ts';
+import { daemonStore } from './daemon.ts';
 import { type LocalPlaces, localStore } from './local.ts';
 import type { Store } from './store.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** Where a store's parts are, and who is asked about it. */
+export interface StorePlaces extends LocalPlaces {
+  /** The socket of the daemon that is asked; without one, the database is read. */
+  readonly socket?: string;
+}
+
 /**
- * Opens `auto`, `local` or `local?root=DIR` (also `store`, `state`, `real`).
+ * Opens `auto`, `local`, `local?root=DIR` (also `store`, `state`, `real`), `daemon` or `unix://SOCKET`.
  *
  * @throws GranaryError `usage` for a name that is no store
  */
 export function openStore(name: string, env: Environment = process.env): Store {
-  return localStore(placesOf(name, env));
+  const { socket, ...places } = placesOf(name, env);
+  return socket === undefined ? localStore(places) : daemonStore(places, socket);
 }
 
 /** Where the store's parts are, by its name and Nix's variables; nothing is opened. */
-export function placesOf(name: string, env: Environment = process.env): LocalPlaces {
+export function placesOf(name: string, env: Environment = process.env): StorePlaces {
   if (name === 'auto') return automatic(env);
   const [scheme, query = ''] = name.split(/\?(.*)/s, 2) as [string, string?];
   if (scheme === 'local') return fromParameters(name, parametersOf(name, query), env);
+  if (scheme === 'daemon' || scheme.startsWith('unix:')) {
+    const places = fromParameters(name, parametersOf(name, query), env);
+    return { ...places, socket: socketOf(scheme, env) };
+  }
   if (existsSync(join(name, 'nix/var/nix/db')))
     throw new GranaryError(
       'usage',
       `Cannot read "${name}" as a store by its bare path; write "local?root=${resolve(name)}"`,
     );
-  if (/^(daemon|unix:|ssh:|ssh-ng:|https?:|s3:)/.test(name))
-    throw new GranaryError(
-      'usage',
-      `Cannot read from "${name}" in this version; a store is "auto", "local" or "local?root=DIR"`,
-    );
+  const known =
+    'a store is "auto", "local", "local?root=DIR", "daemon" or "unix:///path/to/socket"';
+  if (/^(ssh:|ssh-ng:|https?:|s3:)/.test(name))
+    throw new GranaryError('usage', `Cannot read from "${name}" in this version; ${known}`);
+  throw new GranaryError('usage', `Cannot read from "${name}": ${known}`);
+}
+
+/** The socket that `daemon` or `unix://SOCKET` means. */
+function socketOf(scheme: string, env: Environment): string {
+  const usual =
+    env.NIX_DAEMON_SOCKET_PATH || join(env.NIX_STATE_DIR || '/nix/var/nix', 'daemon-socket/socket');
+  if (scheme === 'daemon' || scheme === 'unix://') return usual;
+  const file = decode(scheme.slice('unix://'.length));
+  if (scheme.startsWith('unix:///')) return file;
   throw new GranaryError(
     'usage',
-    `Cannot read from "${name}": a store is "auto", "local" or "local?root=DIR"`,
+    `Cannot read from "${scheme}": the socket has to be an absolute path, as in unix:///path/to/socket`,
   );
 }
 
-/** What Nix does without a --store: NIX_REMOTE, else the store of the machine, else the user's own. */
-function automatic(env: Environment): LocalPlaces {
+/**
+ * What Nix does without a --store: NIX_REMOTE, else the store of the machine, else the user's own. Who
+ * may read the machine's database does, unless NIX_REMOTE says `daemon`: it is faster, and needs no daemon to run.
+ */
+function automatic(env: Environment): StorePlaces {
   const remote = env.NIX_REMOTE ?? '';
-  if (remote.startsWith('local')) return placesOf(remote, env);
+  if (/^(local|unix:|daemon\?)/.test(remote)) return placesOf(remote, env);
   if (/^\.?\//.test(remote)) return chroot(remote, env);
-  if (!/^(auto|daemon|unix:.*|)$/.test(remote))
+  if (!/^(auto|daemon|)$/.test(remote))
     throw new GranaryError(
       'usage',
       `Cannot read from NIX_REMOTE="${remote}" in this version; name a store on this machine by --from`,
     );
   const machine = fromParameters('local', new Map(), env);
+  const daemon = placesOf('daemon', env) as StorePlaces & { readonly socket: string };
+  const asked = remote === 'daemon' || !isReadable(join(machine.state, 'db/db.sqlite'));
+  if (asked && existsSync(daemon.socket)) return daemon;
   const moved = env.NIX_STORE_DIR || env.NIX_STORE || env.NIX_STATE_DIR;
   if (moved || existsSync(machine.state)) return machine;
   const home = env.XDG_DATA_HOME || join(env.HOME || homedir(), '.local/share');
@@ -57,7 +84,16 @@ function automatic(env: Environment): LocalPlaces {
   return existsSync(join(own, 'nix/var/nix/db')) ? chroot(own, env) : machine;
 }
 
-const chroot = (root: string, env: Environment): LocalPlaces =>
+function isReadable(database: string): boolean {
+  try {
+    accessSync(database, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const chroot = (root: string, env: Environment): StorePlaces =>
   fromParameters(root, new Map([['root', root]]), env);
 
 /** As Nix: a root has its own state and files, whatever variables say, but not its own storeDir. */

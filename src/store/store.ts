@@ -2,6 +2,13 @@
 import type { PathInfo } from '../format/path-info.ts';
 import type { StoreDir, StorePath } from '../format/store-path.ts';
 
+/** Where content is to be had, as plain data that a thread can be sent. */
+export type Content =
+  /** The file, folder or link on this machine, in latin-1. */
+  | { readonly tree: string }
+  /** The daemon at this socket gives its NAR. */
+  | { readonly daemon: string; readonly path: StorePath };
+
 export interface Store {
   /** As messages name it. */
   readonly url: string;
@@ -12,8 +19,8 @@ export interface Store {
   byHashPart(hash: string): Promise<PathInfo | undefined>;
   /** The infos of these paths and of all that they refer to; what the store lacks is left out. */
   closure?(roots: readonly StorePath[]): Promise<ReadonlyMap<StorePath, PathInfo>>;
-  /** The file, folder or link on this machine that is the path's content, in latin-1. */
-  tree(path: StorePath): string;
+  /** Where the path's content is. */
+  content(path: StorePath): Content;
   /** What to do when a path is not what the store says of it. */
   readonly advice: (path: StorePath) => string;
   /** The store path that a file name on this machine belongs to, if it lies in this store. */

@@ -106,6 +106,16 @@ const rows: Readonly<Record<string, () => Row>> = {
     code: 2,
     says: [/unknown parameter "roots"; known are root, store, state, real/],
   }),
+  'a daemon that is not there': () => ({
+    args: ['--from', 'unix:///no/such/socket', foo],
+    code: 8,
+    says: [/Cannot reach the Nix daemon at \/no\/such\/socket: .*start nix-daemon/],
+  }),
+  'a daemon by a name from here': () => ({
+    args: ['--from', 'unix://socket', foo],
+    code: 2,
+    says: [/the socket has to be an absolute path/],
+  }),
   'a store of another kind': () => ({
     args: ['--from', 'ssh://host', foo],
     code: 2,

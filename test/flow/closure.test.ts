@@ -14,7 +14,7 @@ const storeOf = (infos: readonly PathInfo[]): Store => {
     storeDir: defaultStoreDir,
     info: async path => map.get(path),
     byHashPart: async () => undefined,
-    tree: path => path,
+    content: path => ({ tree: path }),
     advice: () => '',
     pathOf: () => undefined,
   };

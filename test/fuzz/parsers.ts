@@ -6,6 +6,13 @@ import { GranaryError } from '../../src/errors.ts';
 import { decodeBase32, encodeBase32 } from '../../src/format/base32.ts';
 import { parseCacheInfo, soundCacheInfo, withCacheInfo } from '../../src/format/cache-info.ts';
 import { parseContentAddress } from '../../src/format/content-address.ts';
+import {
+  encode,
+  infoParts,
+  type Reading,
+  readMessage,
+  readPathInfo,
+} from '../../src/format/daemon-wire.ts';
 import { hexOf, parseHash } from '../../src/format/hash.ts';
 import { parsePublicKey, parseSecretKey } from '../../src/format/key.ts';
 import { parseListing, printListing } from '../../src/format/nar-listing.ts';
@@ -15,6 +22,7 @@ import type { NarEvent } from '../../src/format/nar-wire.ts';
 import { writeNar } from '../../src/format/nar-write.ts';
 import { hiddenFields, parseNarInfo, printNarInfo } from '../../src/format/narinfo.ts';
 import { withSignatures } from '../../src/format/narinfo-edit.ts';
+import type { PathInfo } from '../../src/format/path-info.ts';
 import { parseReferencesGraph } from '../../src/format/references-graph.ts';
 import { parseSignature } from '../../src/format/signature.ts';
 import {
@@ -22,6 +30,7 @@ import {
   normalizeStorePath,
   parseStorePath,
 } from '../../src/format/store-path.ts';
+import { readFrom } from '../format/read-from.ts';
 import { bent } from '../mutants/bytes.ts';
 import { cacheInfoMutant } from '../mutants/cache-info.ts';
 import { jsonMutant } from '../mutants/json.ts';
@@ -256,6 +265,56 @@ const codecTargets: readonly Target[] = [
   }),
 ];
 
+const [asked] = graphPaths.map(path => parseStorePath(path, defaultStoreDir));
+
+/** Messages of every kind, whole or not, and an answer. */
+const daemonWords: readonly Buffer[] = [
+  encode(0x6f6c6d67, 'a line of a log'),
+  encode(0x53545254, 1, 0, 100, 'copying', 2, 0, 5, 1, 'text', 0),
+  encode(0x53544f50, 1),
+  encode(0x52534c54, 1, 105, 1, 1, 'text'),
+  encode(0x616c7473),
+  encode(0x63787470, 'Error', 0, 'Error', 'it failed', 0, 1, 0, 'while trying'),
+];
+
+const daemonReply: Target = {
+  name: 'daemon reply',
+  perRound: 200,
+  limitMs,
+  grammar: random => {
+    const rarely = <T>(odd: T, usual: T): T => (random() < 0.1 ? odd : usual);
+    const answer = encode(
+      rarely(below(random, 3), 1),
+      pick(random, ['', ...graphPaths]),
+      rarely(fieldValues.NarHash![0]!.slice(7), 'ab'.repeat(32)),
+      rarely([...graphPaths, ''], some(random, graphPaths, 3)),
+      below(random, 1000),
+      below(random, 1000),
+      below(random, 2),
+      rarely(some(random, fieldValues.Sig!, 3), [signature]),
+      rarely(pick(random, fieldValues.CA!), ''),
+    );
+    const words = some(random, rarely(daemonWords, daemonWords.slice(0, 4)), 4);
+    return Buffer.concat([...words, daemonWords[4]!, answer]).toString('latin1');
+  },
+  accepts: input => {
+    function* reply(): Reading<PathInfo | undefined> {
+      for (
+        let message = yield* readMessage();
+        message.type !== 'last';
+        message = yield* readMessage()
+      )
+        if (message.type === 'error') return undefined;
+      return yield* readPathInfo(asked!);
+    }
+    const info = readFrom(Buffer.from(input, 'latin1'), reply())?.value;
+    if (info === undefined) return false;
+    const again = lawfully(() => readFrom(encode(1, ...infoParts(info)), readPathInfo(asked!)));
+    assert.deepEqual(again, { value: info, left: 0 });
+    return true;
+  },
+};
+
 export const parserTargets: readonly Target[] = [
   narInfo,
   cacheInfo,
@@ -265,6 +324,7 @@ export const parserTargets: readonly Target[] = [
   key,
   ...texts,
   ...codecTargets,
+  daemonReply,
 ];
 
 function narText(random: Random): string {

@@ -56,6 +56,6 @@ test('an added tree is its own store, with a content address and no references',
   const info = await store.info(path!);
   assert.equal(info?.ca, `fixed:r:${info?.narHash}`);
   assert.deepEqual([info?.references, info?.signatures, info?.narSize], [[], [], 120]);
-  assert.equal(store.tree(path!), tree.file);
+  assert.deepEqual(store.content(path!), { tree: tree.file });
   assert.deepEqual(await store.byHashPart(path!.slice(11, 43)), info);
 });

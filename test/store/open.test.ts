@@ -16,6 +16,13 @@ const chroot = (at: string) => ({
   root: at,
 });
 const machine = { storeDir: '/nix/store', real: '/nix/store', state: '/nix/var/nix' };
+/** What stands for a socket, a state with a database, and one without. */
+const socket = join(root, 'socket');
+writeFileSync(socket, '');
+mkdirSync(join(root, 'state/db'), { recursive: true });
+writeFileSync(join(root, 'state/db/db.sqlite'), '');
+const [known, unknown] = [join(root, 'state'), join(root, 'no-state')];
+const usual = `${machine.state}/daemon-socket/socket`;
 
 for (const [what, name, env, expected] of [
   ['auto: the store of the machine', 'auto', {}, machine],
@@ -42,7 +49,58 @@ for (const [what, name, env, expected] of [
     { NIX_REMOTE: root, NIX_STORE_DIR: '/s' },
     { ...chroot(root), storeDir: '/s' },
   ],
-  ['NIX_REMOTE that is the daemon', 'auto', { NIX_REMOTE: 'daemon' }, machine],
+  [
+    'NIX_REMOTE that is the daemon',
+    'auto',
+    { NIX_REMOTE: 'daemon', NIX_STATE_DIR: known, NIX_DAEMON_SOCKET_PATH: socket },
+    { ...machine, state: known, socket },
+  ],
+  [
+    'NIX_REMOTE that is the daemon, which does not run',
+    'auto',
+    { NIX_REMOTE: 'daemon', NIX_STATE_DIR: known },
+    { ...machine, state: known },
+  ],
+  [
+    'NIX_REMOTE that is a socket',
+    'auto',
+    { NIX_REMOTE: 'unix:///s/socket', NIX_DAEMON_SOCKET_PATH: socket },
+    { ...machine, socket: '/s/socket' },
+  ],
+  [
+    'a database that may be read, though there is a daemon',
+    'auto',
+    { NIX_STATE_DIR: known, NIX_DAEMON_SOCKET_PATH: socket },
+    { ...machine, state: known },
+  ],
+  [
+    'the daemon, where no database can be read',
+    'auto',
+    { NIX_STATE_DIR: unknown, NIX_DAEMON_SOCKET_PATH: socket },
+    { ...machine, state: unknown, socket },
+  ],
+  ['daemon', 'daemon', {}, { ...machine, socket: usual }],
+  [
+    'daemon and NIX_STATE_DIR',
+    'daemon',
+    { NIX_STATE_DIR: '/v' },
+    { ...machine, state: '/v', socket: '/v/daemon-socket/socket' },
+  ],
+  [
+    'daemon and NIX_DAEMON_SOCKET_PATH',
+    'daemon',
+    { NIX_STATE_DIR: '/v', NIX_DAEMON_SOCKET_PATH: '/s/socket' },
+    { ...machine, state: '/v', socket: '/s/socket' },
+  ],
+  ['a daemon without a socket', 'unix://', {}, { ...machine, socket: usual }],
+  ['a socket', 'unix:///s/socket', {}, { ...machine, socket: '/s/socket' }],
+  ['a socket, percent-encoded', 'unix:///a%20b', {}, { ...machine, socket: '/a b' }],
+  [
+    'a socket and a store directory',
+    'unix:///s/socket?store=/s',
+    {},
+    { ...machine, storeDir: '/s', real: '/s', socket: '/s/socket' },
+  ],
   ['NIX_REMOTE with a store', 'auto', { NIX_REMOTE: `local?root=${root}` }, chroot(root)],
   ['a root', `local?root=${root}`, {}, chroot(root)],
   ['a root, percent-encoded', `local?root=${root}/a%20b`, {}, chroot(`${root}/a b`)],
@@ -84,6 +142,14 @@ for (const [what, name, code, message] of [
     'usage',
     /unknown parameter "rot"; known are root, store, state, real/,
   ],
+  [
+    'a parameter of a daemon that there is not',
+    'daemon?rot=/x',
+    'usage',
+    /unknown parameter "rot"/,
+  ],
+  ['a socket that is relative', 'unix://socket', 'usage', /has to be an absolute path/],
+  ['a socket without slashes', 'unix:/socket', 'usage', /has to be an absolute path/],
   [
     'a root that is not there',
     'local?root=/no/such/root',

@@ -14,6 +14,7 @@ import { addedStore, parsePlainTree } from '../../store/added.ts';
 import { graphStore } from '../../store/graph.ts';
 import { openStore, placesOf } from '../../store/open.ts';
 import { resolveRoot } from '../../store/roots.ts';
+import type { Content } from '../../store/store.ts';
 import type { Arguments } from '../arguments.ts';
 import { exclusionOf } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
@@ -35,7 +36,7 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
     },
     from: {
       value: 'STORE',
-      help: 'auto (default), local, or local?root=DIR (also store, state, real)',
+      help: 'auto (default), local, local?root=DIR (also store, state, real),\ndaemon, or unix:///path/to/socket',
     },
     add: {
       value: 'PATH[=NAME]',
@@ -150,7 +151,7 @@ async function sourcesOf(
     const store = sources[0]?.store ?? openStore(args.last('from') ?? 'auto');
     const roots = args.words.map(word => resolveRoot(word, store));
     for (const root of roots)
-      if (root.endsWith('.drv')) hintAtOutputs(root, store.tree(root), face);
+      if (root.endsWith('.drv')) hintAtOutputs(root, store.content(root), face);
     sources.push({ store, roots });
   }
   if (trees.length > 0) {
@@ -169,10 +170,10 @@ const readGraph = (file: string): string =>
   explained(`read the references graph ${file}`, () => readFileSync(file, 'utf8'));
 
 /** A derivation as a root is rarely what was meant: names what it builds. */
-function hintAtOutputs(root: StorePath, file: string, face: Face): void {
+function hintAtOutputs(root: StorePath, content: Content, face: Face): void {
   let outputs: string[] = [];
   try {
-    const text = readFileSync(file, 'latin1');
+    const text = readFileSync('tree' in content ? content.tree : root, 'latin1');
     const list = /^Derive\(\[(.*?)\],\[/s.exec(text)?.[1] ?? '';
     outputs = [...list.matchAll(/\("[^"]*","([^"]+)"/g)].map(match => match[1]!);
   } catch {

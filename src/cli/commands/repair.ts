@@ -22,7 +22,7 @@ cache, whichever comes first in the order of --from. A cache that is whole is no
   options: {
     from: {
       value: 'SOURCE',
-      help: 'auto, local, local?root=DIR, or a cache. Repeatable, asked in this order',
+      help: 'a store (auto, local, local?root=DIR, daemon, unix:///path/to/socket) or a cache.\nRepeatable, asked in this order',
     },
     drop: { help: 'remove what nobody can heal, with all that refers to it' },
     'dry-run': { help: 'print what is damaged and where it can come from, and write nothing' },
@@ -73,7 +73,8 @@ async function run(args: Arguments, face: Face): Promise<number> {
 /** A folder is a cache; what Nix calls a store is a store. */
 async function sourceOf(from: string): Promise<RepairSource> {
   const isFolder =
-    /^[^?]*\//.test(from) || statSync(from, { throwIfNoEntry: false })?.isDirectory();
+    (/^[^?]*\//.test(from) && !from.startsWith('unix:')) ||
+    statSync(from, { throwIfNoEntry: false })?.isDirectory();
   if (isFolder && from !== 'auto' && from !== 'local')
     return { cache: await openCacheToRead(from) };
   return { store: openStore(from) };
