@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { constants, copyFileSync, linkSync, lstatSync } from 'node:fs';
-import { listingKey, narInfoEntry, readText } from '../cache/cache.ts';
+import { getNar, listingKey, narInfoEntry, readText } from '../cache/cache.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
 import { GranaryError, systemError } from '../errors.ts';
 import { encodeBase32 } from '../format/base32.ts';
@@ -93,7 +93,7 @@ async function transferFar({ info }: Transfer, into: TransferInto): Promise<Know
   const { source, storage, prove } = into;
   const key = info.file.url;
   const ask = async () => {
-    const found = await source.get(key);
+    const found = await getNar(source, key);
     if (!found) throw refused(info, source, `${key} is not there`);
     return found;
   };
@@ -247,7 +247,7 @@ const algorithmFor = ({ file }: NarInfo): HashAlgorithm =>
   file.fileHash === undefined ? 'sha256' : algorithmOf(file.fileHash);
 
 function badUrl({ file, path }: NarInfo, source: Storage): GranaryError | undefined {
-  if (isKey(file.url)) return undefined;
+  if (isKey(file.url) || source.follow) return undefined;
   const message = `Cannot copy ${path} from ${source.url}: its URL "${file.url}" is no plain path inside the cache`;
   return new GranaryError('malformed', message, { path });
 }
