@@ -62,6 +62,21 @@ export interface NarFault {
 
 /** Checks one file, to its last byte. Fails only when the bytes cannot be had. */
 export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts> {
+  const nar = unpackNar(bytes, claim);
+  for (;;) {
+    const { done, value } = await nar.next();
+    if (done) return value;
+  }
+}
+
+/**
+ * The NAR of a file as it comes out, and at the end what checkNar finds: until then nobody may believe it. Chunks of
+ * over `keptBytes` may be lent.
+ */
+export async function* unpackNar(
+  bytes: Bytes,
+  claim: NarClaim,
+): AsyncGenerator<Uint8Array, NarFacts, void> {
   const file = new Sum('sha256');
   const out = new Outcome(claim);
   let fileSize = 0;
@@ -79,7 +94,10 @@ export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts>
   let ended = false;
   try {
     const nar = codecFor(claim.compression).decompress(keptOpen(input), claim.limit, true);
-    for await (const chunk of nar) out.push(chunk);
+    for await (const chunk of nar) {
+      out.push(chunk);
+      yield chunk;
+    }
     ended = true;
     fault = out.fault();
   } catch (error) {

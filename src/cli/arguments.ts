@@ -103,7 +103,8 @@ export function parseArguments(args: readonly string[], options: Options): Argum
   return new Arguments(words, values);
 }
 
-function meant(text: string, words: readonly string[], prefix: string): string {
+/** What was probably meant, as the end of a sentence. */
+export function meant(text: string, words: readonly string[], prefix: string): string {
   const word = nearest(text, words);
   return word === undefined ? '' : `; did you mean ${prefix}${word}?`;
 }

@@ -1,13 +1,13 @@
 /** A checking thread: reads files of a cache on this machine, narinfos or NARs, and says what they are; it may copy them meanwhile. */
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import { keptBytes } from '../bytes.ts';
 import { checkNar, type NarClaim, type NarFacts } from '../cache/nar-check.ts';
 import { type Hash, type HashAlgorithm, hashOf } from '../format/hash.ts';
 import { parsePublicKey, type SecretKey } from '../format/key.ts';
 import type { StoreDir } from '../format/store-path.ts';
 import { directoryStorage } from '../storage/directory.ts';
+import { fileChunks } from './file-chunks.ts';
 import { type Narration, narrationsIn } from './narration.ts';
 import { type Signed, type SignTask, type SignWanted, signedIn } from './signed.ts';
 
@@ -64,15 +64,8 @@ export interface Unread {
   readonly message: string;
 }
 
-const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-const chunkSize = 256 << 10;
-/** As in pack-worker.ts: the buffers of node:zlib wait for a collection. */
-const collectEvery = 16 << 20;
-let uncollected = 0;
-
 /** What lends its chunks needs one buffer for all files, and leaves nothing to collect. */
 const lends = (claim: NarClaim): boolean => claim.compression === 'zstd';
-let shared: Buffer | undefined;
 
 const port = parentPort as MessagePort;
 port.on('message', async ([request, keys]: [string, readonly SecretKey[]]) => {
@@ -100,7 +93,7 @@ async function narrations(request: NarInfoRequest): Promise<readonly Narration[]
 
 async function check(file: string, claim: NarClaim): Promise<CheckResult> {
   try {
-    return { facts: await checkNar(chunksOf(file, lends(claim)), claim) };
+    return { facts: await checkNar(fileChunks(file, lends(claim)), claim) };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
@@ -108,28 +101,10 @@ async function check(file: string, claim: NarClaim): Promise<CheckResult> {
   }
 }
 
-function* chunksOf(file: string, lent: boolean): Generator<Uint8Array> {
-  const fd = openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) throw Object.assign(new Error('It is no file'), { code: 'EINVAL' });
-    for (let left = stat.size; ; ) {
-      const chunk = nextChunk(Math.min(left < 0 ? chunkSize : left + 1, chunkSize), lent);
-      const count = readSync(fd, chunk, 0, chunk.length, null);
-      if (count === 0) return;
-      left -= count;
-      if (!lent) collectAfter(count);
-      yield chunk.subarray(0, count);
-    }
-  } finally {
-    closeSync(fd);
-  }
-}
-
 function copyOf({ from, to, algorithm }: CopyTask): CopyResult {
   const sum = createHash(algorithm);
   let fileSize = 0;
-  const chunks = chunksOf(from, true);
+  const chunks = fileChunks(from, true);
   let chunk: IteratorResult<Uint8Array>;
   const next = (): Unread | undefined => {
     try {
@@ -156,17 +131,4 @@ function copyOf({ from, to, algorithm }: CopyTask): CopyResult {
     closeSync(fd);
   }
   return { fileHash: hashOf(algorithm, sum.digest()), fileSize };
-}
-
-function nextChunk(size: number, lent: boolean): Buffer {
-  if (!lent || size <= keptBytes) return Buffer.allocUnsafe(size);
-  shared ??= Buffer.allocUnsafeSlow(chunkSize);
-  return shared;
-}
-
-function collectAfter(bytes: number): void {
-  uncollected += bytes;
-  if (uncollected < collectEvery) return;
-  uncollected = 0;
-  globalThis.gc?.();
 }

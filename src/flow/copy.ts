@@ -1,14 +1,14 @@
 /**
  * Copies paths from cache to cache:
  *
- *     plan ─▶ NAR files as they are ─▶ narinfos ─▶ signatures that the target lacked ─▶ logs, debuginfo, realisations
+ *     plan ─▶ NAR files, as they are or packed anew ─▶ narinfos ─▶ signatures that the target lacked ─▶ logs, debuginfo, realisations
  *
  * What is there and right stays; what dies on the way leaves a closed cache, and is completed by the next run.
  */
 import { type CacheInfoChanges, prepareCache, readText } from '../cache/cache.ts';
 import type { GranaryError } from '../errors.ts';
 import { type SecretKey, signWith } from '../format/key.ts';
-import { narInfoKey, parseNarInfo } from '../format/narinfo.ts';
+import { type NarInfo, narInfoKey, type PackedNar, parseNarInfo } from '../format/narinfo.ts';
 import { withSignatures } from '../format/narinfo-edit.ts';
 import { fingerprint, type Signature } from '../format/signature.ts';
 import type { StorePath } from '../format/store-path.ts';
@@ -17,6 +17,7 @@ import { CheckPool } from './check-pool.ts';
 import { recordClosedBy } from './closed-by.ts';
 import type { CopyPlan, Move } from './copy-plan.ts';
 import { Publisher } from './publisher.ts';
+import { type Packing, repackAll } from './repack.ts';
 import { copySideFiles } from './side-files.ts';
 import { transferAll } from './transfer.ts';
 
@@ -25,6 +26,8 @@ export interface CopyOptions {
   /** Each signs what moves, once its NAR is proven. */
   readonly keys: readonly SecretKey[];
   readonly link: boolean;
+  /** Packs what moves anew, and so proves it; without it files move as they are. */
+  readonly recompress?: Packing;
   /** What has the paths that are left out, as the target is to remember it. */
   readonly closedBy: readonly string[];
   readonly jobs: number;
@@ -59,7 +62,7 @@ export async function executeCopy(
   storage: Storage,
   options: CopyOptions,
 ): Promise<CopySummary> {
-  const { keys, link, jobs, report } = options;
+  const { keys, link, recompress, jobs, report } = options;
   await storage.sweep?.();
   await prepareCache(storage, plan.storeDir, options.cacheInfo);
   const failed = new Map<StorePath, GranaryError>();
@@ -67,32 +70,43 @@ export async function executeCopy(
   const totals = { totalNarBytes: plan.narBytes, totalPaths: plan.moves.length };
   const order = plan.moves.map(({ info }) => info);
   using publisher = new Publisher(storage, order, new Set([...plan.present, ...plan.excluded]));
-  await using pool = new CheckPool();
-  await transferAll(
-    plan.moves.map(move => ({ info: move.info, signatures: signaturesFor(move, keys) })),
-    {
-      source,
-      storage,
-      publisher,
-      pool,
-      failed,
-      jobs,
-      link,
-      prove: keys.length > 0,
-      moved: info => {
-        done.narBytes += info.narSize;
-        done.paths += 1;
-        report({ ...done, ...totals });
-      },
-    },
-  );
+  const tell = (narBytes: number, paths: number): void => {
+    done.narBytes += narBytes;
+    done.paths += paths;
+    report({ ...done, ...totals });
+  };
+  const urls = new Map<string, string>();
+  const moved = (info: NarInfo, file: PackedNar): void => {
+    urls.set(info.file.url, file.url);
+    tell(info.narSize, 1);
+  };
+  const transfers = plan.moves.map(move => ({
+    info: move.info,
+    signatures: signaturesFor(move, keys),
+  }));
+  const into = { source, storage, publisher, failed, jobs, moved };
+  try {
+    if (recompress)
+      await repackAll(transfers, {
+        ...into,
+        packing: recompress,
+        progress: bytes => tell(bytes, 0),
+      });
+    else {
+      await using pool = new CheckPool();
+      await transferAll(transfers, { ...into, pool, link, prove: keys.length > 0 });
+    }
+  } catch (error) {
+    await publisher.publish().catch(() => {}); // what is complete stays; the first error is told
+    throw error;
+  }
   if (plan.excluded.size > 0) await recordClosedBy(storage, options.closedBy);
   await publisher.publish();
   const united = await unite(plan, storage);
   const held = [...publisher.held()].map(({ path }) => path);
   const lost = new Set([...failed.keys(), ...held]);
   const there = order.filter(({ path }) => !lost.has(path));
-  const sideFiles = await copySideFiles(source, storage, there);
+  const sideFiles = await copySideFiles(source, storage, there, urls);
   const { published, narBytes, fileBytes } = publisher;
   return { moved: published, narBytes, fileBytes, united, sideFiles, failed, held };
 }

@@ -6,7 +6,7 @@ import { narKey } from '../cache/cache.ts';
 import { codecFor, type WritableCompression } from '../cache/codec.ts';
 import { type ErrorCode, GranaryError } from '../errors.ts';
 import { type SecretKey, signWith } from '../format/key.ts';
-import type { PackedNar } from '../format/narinfo.ts';
+import type { KnownFile } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import { fingerprint } from '../format/signature.ts';
 import { hashPart, type StorePath } from '../format/store-path.ts';
@@ -56,9 +56,6 @@ export type PackEvent =
     }
   | { readonly type: 'progress'; readonly narBytes: number; readonly paths: number };
 
-/** A batch is published when it holds so many bytes or is so old: what a crash can cost. */
-const batchBytes = 8 * 2 ** 30;
-const batchMs = 30_000;
 /** Small trees go to a thread together: a message for each cost 0.7 s for 2,000, so 0.25 s. */
 const groupPaths = 64;
 const groupBytes = 1 << 20;
@@ -80,15 +77,13 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
     progress.paths += paths;
     report({ type: 'progress', ...progress });
   };
-  const groups = [...grouped(packs)];
-  const worth = Math.max(groups.length, Math.ceil(narBytesOf(packs) / bytesPerThread));
-  const threads = Math.min(into.jobs, worth);
+  const groups = groupsOf(packs);
+  const threads = threadsFor(groups, into.jobs);
   using spool = openSpool(storage);
   await using own = into.pool ? undefined : new PackPool(packSettings(storage, into));
   const pool = into.pool ?? own!;
   pool.onProgress = bytes => tell(bytes, 0);
   pool.start(threads);
-  let batchStart = Date.now();
   const fail = ({ path }: PathInfo, error: GranaryError): void => {
     failed.set(path, error);
     const { code, message } = error;
@@ -137,10 +132,7 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
       });
       tell(narSize - packed.toldBytes, 1);
     }
-    if (publisher.freshBytes >= batchBytes || Date.now() - batchStart >= batchMs) {
-      batchStart = Date.now();
-      await publisher.publish();
-    }
+    await publisher.publishIfDue();
   };
 
   try {
@@ -167,31 +159,40 @@ const signed = (info: PathInfo, keys: readonly SecretKey[]): PathInfo => ({
   signatures: [...info.signatures, ...keys.map(key => signWith(key, fingerprint(info)))],
 });
 
-const narBytesOf = (packs: readonly Pack[]): number =>
-  packs.reduce((sum, pack) => sum + pack.info.narSize, 0);
-
-/** Largest first, so that no big path comes last and alone; small ones together. */
-function* grouped(packs: readonly Pack[]): Generator<readonly Pack[]> {
-  const order = packs.toSorted((a, b) => b.info.narSize - a.info.narSize);
-  let group: Pack[] = [];
-  let bytes = 0;
-  for (const pack of order) {
-    group.push(pack);
-    bytes += pack.info.narSize;
-    if (group.length < groupPaths && bytes < groupBytes) continue;
-    yield group;
-    group = [];
-    bytes = 0;
-  }
-  if (group.length > 0) yield group;
+/** Has a size that says what work it is. */
+interface Sized {
+  readonly info: Pick<PathInfo, 'narSize'>;
 }
 
-async function putNar(
+/** Largest first, so that no big path comes last and alone; small ones together. */
+export function groupsOf<Item extends Sized>(items: readonly Item[]): readonly (readonly Item[])[] {
+  const groups: Item[][] = [];
+  let bytes = groupBytes;
+  for (const item of items.toSorted((a, b) => b.info.narSize - a.info.narSize)) {
+    const open = groups.at(-1);
+    if (open && open.length < groupPaths && bytes < groupBytes) open.push(item);
+    else {
+      groups.push([item]);
+      bytes = 0;
+    }
+    bytes += item.info.narSize;
+  }
+  return groups;
+}
+
+/** So many threads, if there is work for them. */
+export function threadsFor(groups: readonly (readonly Sized[])[], jobs: number): number {
+  const narBytes = groups.flat().reduce((sum, { info }) => sum + info.narSize, 0);
+  return Math.min(jobs, Math.max(groups.length, Math.ceil(narBytes / bytesPerThread)));
+}
+
+/** Puts what a thread packed. */
+export async function putNar(
   storage: Storage,
   packed: Packed,
   spool: string,
   compression: WritableCompression,
-): Promise<PackedNar> {
+): Promise<KnownFile> {
   const { fileHash, fileSize, bytes } = packed;
   const url = narKey(fileHash, compression);
   await storage.put(url, bytes ? bodyOf(bytes) : spooled(spool, fileSize));

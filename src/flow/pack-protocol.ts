@@ -8,6 +8,7 @@
 import type { WritableCompression } from '../cache/codec.ts';
 import type { ErrorCode, ErrorFacts } from '../errors.ts';
 import type { Hash } from '../format/hash.ts';
+import type { BareInfo } from '../format/narinfo.ts';
 import type { Content } from '../store/store.ts';
 
 export interface PackSettings {
@@ -18,9 +19,15 @@ export interface PackSettings {
   readonly inMemory: number;
 }
 
+/** A NAR file of a cache on this machine, and what its narinfo says: it is unpacked, proven, and packed anew. */
+export interface PackedContent {
+  readonly file: string;
+  readonly info: BareInfo;
+}
+
 /** What to pack, and a file name for a result too big for memory. */
 export interface PackTask {
-  readonly content: Content;
+  readonly content: Content | PackedContent;
   readonly spool: string;
 }
 

@@ -11,7 +11,6 @@ import { type ListingNode, printListing } from '../format/nar-listing.ts';
 import { dumpNar } from '../store/daemon.ts';
 import { Daemon } from '../store/daemon-connection.ts';
 import { dumpTree } from '../store/filesystem.ts';
-import type { Content } from '../store/store.ts';
 import type {
   FromWorker,
   Packed,
@@ -22,6 +21,7 @@ import type {
   ToWorker,
   WorkerStart,
 } from './pack-protocol.ts';
+import { unpacked } from './unpacked.ts';
 
 const { settings, credits } = workerData as WorkerStart;
 const codec = codecFor(settings.compression);
@@ -135,8 +135,9 @@ async function pack(task: PackTask): Promise<Packed> {
   return { ...file.end(nar, narSize, listing), toldBytes: told };
 }
 
-function narOf(content: Content): AnyGenerator<Buffer, ListingNode | undefined> {
+function narOf(content: PackTask['content']): AnyGenerator<Buffer, ListingNode | undefined> {
   const options = { block: nextBlock, listing: settings.listing };
+  if ('file' in content) return unpacked(content, nextBlock);
   if ('tree' in content) return dumpTree(content.tree, options);
   const daemon = daemons.get(content.daemon) ?? new Daemon(content.daemon);
   daemons.set(content.daemon, daemon);

@@ -8,6 +8,10 @@ import type { StorePath } from '../format/store-path.ts';
 import { openSpool, type Spool, spooled } from '../storage/spool.ts';
 import type { Entry, Storage } from '../storage/storage.ts';
 
+/** A batch is published when it holds so many bytes or is so old: what a crash can cost. */
+const batchBytes = 8 * 2 ** 30;
+const batchMs = 30_000;
+
 interface Ready {
   readonly info: PathInfo;
   readonly file: PackedNar;
@@ -27,7 +31,8 @@ export class Publisher implements Disposable {
   narBytes = 0;
   fileBytes = 0;
   /** Bytes of NAR files that became ready since the last batch. */
-  freshBytes = 0;
+  #freshBytes = 0;
+  #batchStart = Date.now();
 
   constructor(storage: Storage, order: readonly PathInfo[], present: ReadonlySet<StorePath>) {
     this.#storage = storage;
@@ -51,7 +56,7 @@ export class Publisher implements Disposable {
   readyAs(info: PathInfo, file: PackedNar, entries: readonly Entry[]): void {
     const staged = entries.map(entry => this.#staged(entry));
     this.#ready.set(info.path, { info, file, entries: staged });
-    this.freshBytes += file.fileSize ?? 0;
+    this.#freshBytes += file.fileSize ?? 0;
   }
 
   /** Takes note that a narinfo of the path is there, which is not ours: it may be referred to. */
@@ -66,6 +71,13 @@ export class Publisher implements Disposable {
     return this.#last;
   }
 
+  /** Publishes now and then: work that was done is not lost with what comes after it. */
+  async publishIfDue(): Promise<void> {
+    if (this.#freshBytes < batchBytes && Date.now() - this.#batchStart < batchMs) return;
+    this.#batchStart = Date.now();
+    await this.publish();
+  }
+
   /** What is ready but has to wait for a reference that is not visible. */
   *held(): Generator<{ readonly path: StorePath; readonly behind: StorePath }> {
     for (const { info } of this.#ready.values())
@@ -73,7 +85,7 @@ export class Publisher implements Disposable {
   }
 
   async #publishReady(): Promise<void> {
-    this.freshBytes = 0;
+    this.#freshBytes = 0;
     const visible = new Set<StorePath>();
     const entries: Entry[] = [];
     const batch: Ready[] = [];

@@ -14,18 +14,22 @@ const webPage = /^\s*<(!doctype|html)/i;
 /** Requests at once, where each is a way to go. */
 const jobs = 8;
 
-/** Copies those of some paths that the target has not; gives how many. What cannot be listed is only asked for by name. */
+/**
+ * Copies those of some paths that the target has not; gives how many. What cannot be listed is only asked for by name.
+ * `urls` says what the URL of a NAR file became.
+ */
 export async function copySideFiles(
   source: Storage,
   target: Storage,
   infos: readonly NarInfo[],
+  urls: ReadonlyMap<string, string>,
 ): Promise<number> {
   const keys = new Set<string>();
   for (const { deriver } of infos) if (deriver) keys.add(`log/${baseName(deriver)}`);
   if (source.list) {
-    const urls = new Set(infos.map(({ file }) => file.url));
+    const theirs = new Set(infos.map(({ file }) => file.url));
     const names = new Set(infos.map(({ path }) => baseName(path)));
-    for (const key of await chosen(source, 'debuginfo/', text => urls.has(archiveIn(text))))
+    for (const key of await chosen(source, 'debuginfo/', text => theirs.has(archiveIn(text))))
       keys.add(key);
     for (const prefix of realisations)
       for (const key of await chosen(source, prefix, text => names.has(outPathIn(text))))
@@ -36,7 +40,7 @@ export async function copySideFiles(
     if (await target.head(key)) return;
     const text = await readText(source, key);
     if (text === undefined || webPage.test(text)) return;
-    await target.put(key, bodyOf(text));
+    await target.put(key, bodyOf(key.startsWith('debuginfo/') ? relinked(text, urls) : text));
     copied += 1;
   });
   if (copied > 0) await target.publish([]); // makes them safe
@@ -57,6 +61,13 @@ async function chosen(
     if (text !== undefined && isIt(text)) mine.push(key);
   });
   return mine.sort();
+}
+
+/** A debuginfo file that leads to where its NAR is now. */
+function relinked(text: string, urls: ReadonlyMap<string, string>): string {
+  const old = archiveIn(text);
+  const url = urls.get(old) ?? old;
+  return url === old ? text : JSON.stringify({ ...JSON.parse(text), archive: `../${url}` });
 }
 
 const archiveIn = (text: string): string => stringIn(text, 'archive').replace(/^\.\.\//, '');

@@ -4,14 +4,14 @@
  */
 import { createHash } from 'node:crypto';
 import { constants, copyFileSync, linkSync, lstatSync } from 'node:fs';
-import { getNar, listingKey, narInfoEntry, readText } from '../cache/cache.ts';
+import { getNar, listingKey, readText } from '../cache/cache.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
-import { GranaryError, systemError } from '../errors.ts';
+import { type ErrorCode, GranaryError, systemError } from '../errors.ts';
 import { encodeBase32 } from '../format/base32.ts';
 import { algorithmOf, digestOf, type Hash, type HashAlgorithm, hashOf } from '../format/hash.ts';
 import { parseListing } from '../format/nar-listing.ts';
-import { type NarInfo, narInfoKey, type PackedNar } from '../format/narinfo.ts';
-import { withSignatures } from '../format/narinfo-edit.ts';
+import { type KnownFile, type NarInfo, narInfoKey, type PackedNar } from '../format/narinfo.ts';
+import { withFile, withSignatures } from '../format/narinfo-edit.ts';
 import type { Signature } from '../format/signature.ts';
 import type { StorePath } from '../format/store-path.ts';
 import { openSpool, spooled } from '../storage/spool.ts';
@@ -52,16 +52,23 @@ const farFiles = 8;
 
 /** Puts the NAR file of each, and hands it to the publisher. What fails by itself is kept in `failed`. */
 export async function transferAll(all: readonly Transfer[], into: TransferInto): Promise<void> {
-  const { source, storage, failed } = into;
+  const { source, storage } = into;
   const isNear = source.local !== undefined && storage.spool !== undefined;
-  const sound = all.filter(({ info }) => {
+  const sound = withSoundUrls(all, into);
+  if (isNear) await each(grouped(sound), into.jobs, group => transferNear(group, into));
+  else await each(sound, farFiles, one => guarded(one, into, () => transferFar(one, into)));
+}
+
+/** Without those whose URL is none. */
+export const withSoundUrls = (
+  all: readonly Transfer[],
+  { source, failed }: Pick<TransferInto, 'source' | 'failed'>,
+): readonly Transfer[] =>
+  all.filter(({ info }) => {
     const wrong = badUrl(info, source);
     if (wrong) failed.set(info.path, wrong);
     return !wrong;
   });
-  if (isNear) await each(grouped(sound), into.jobs, group => transferNear(group, into));
-  else await each(sound, farFiles, one => guarded(one, into, () => transferFar(one, into)));
-}
 
 /** From disk to disk: threads copy. */
 async function transferNear(group: readonly Transfer[], into: TransferInto): Promise<void> {
@@ -130,13 +137,13 @@ async function transferFar({ info }: Transfer, into: TransferInto): Promise<Know
   return file!;
 }
 
-/** What has a hash and a size. */
-type KnownFile = PackedNar & { readonly fileSize: number };
+/** What a path needs that was read, to become visible. */
+export type Landing = Pick<TransferInto, 'source' | 'storage' | 'publisher' | 'failed' | 'moved'>;
 
-/** Publishes what `put` gives, or keeps why not. */
-async function guarded(
+/** Hands what `put` gives to the publisher, or keeps why not. */
+export async function guarded(
   { info, signatures }: Transfer,
-  { source, storage, publisher, failed, moved }: TransferInto,
+  { source, storage, publisher, failed, moved }: Landing,
   put: () => Promise<KnownFile>,
 ): Promise<void> {
   try {
@@ -149,6 +156,7 @@ async function guarded(
     if (error.facts.errno !== undefined) throw error;
     failed.set(info.path, error);
   }
+  await publisher.publishIfDue();
 }
 
 /** The listing, if there is one that can be read: it is not looked for in the NAR. */
@@ -173,15 +181,16 @@ async function entriesOf(
   source: Storage,
 ): Promise<readonly Entry[]> {
   const listed = await listingOf(info, source);
+  const { url, compression, fileHash, fileSize } = info.file;
   const isSame =
-    file.url === info.file.url &&
-    file.fileHash === info.file.fileHash &&
-    file.fileSize === info.file.fileSize;
-  if (!isSame) {
-    const all = [...new Set([...info.signatures, ...signatures])];
-    return [...listed, narInfoEntry({ ...info, signatures: all }, file)];
-  }
-  const text = withSignatures(info.text, { add: signatures, drop: [] });
+    file.url === url &&
+    file.compression === compression &&
+    file.fileHash === fileHash &&
+    file.fileSize === fileSize;
+  const text = withSignatures(isSame ? info.text : withFile(info.text, file), {
+    add: signatures,
+    drop: [],
+  });
   return [...listed, { key: narInfoKey(info.path), body: bodyOf(text) }];
 }
 
@@ -224,8 +233,13 @@ function unread(info: NarInfo, { code, message }: Unread, source: Storage): Gran
   return new GranaryError('unavailable', told, { key: url });
 }
 
-const refused = (info: NarInfo, source: Storage, why: string): GranaryError =>
-  new GranaryError('corrupt', `Cannot copy ${info.path} from ${source.url}: ${why}`, {
+export const refused = (
+  info: NarInfo,
+  source: Storage,
+  why: string,
+  code: ErrorCode = 'corrupt',
+): GranaryError =>
+  new GranaryError(code, `Cannot copy ${info.path} from ${source.url}: ${why}`, {
     key: info.file.url,
     path: info.path,
   });
@@ -274,7 +288,8 @@ function* grouped(all: readonly Transfer[]): Generator<readonly Transfer[]> {
   if (group.length > 0) yield group;
 }
 
-const writeError = (storage: Storage, error: unknown): unknown =>
+/** A disk that cannot be written stops everything; a bug stays a bug. */
+export const writeError = (storage: Storage, error: unknown): unknown =>
   (error as NodeJS.ErrnoException).code === undefined
     ? error
     : systemError(`write a NAR file in ${storage.url}`, error);

@@ -1,5 +1,5 @@
 /** Changes to a narinfo's text that leave every other byte where it is. */
-import { fieldsOf } from './narinfo.ts';
+import { fieldsOf, type PackedNar } from './narinfo.ts';
 import { keyNameOf, parseSignature, type Signature, sortedSignatures } from './signature.ts';
 
 export interface SignatureChanges {
@@ -35,3 +35,21 @@ export function withSignatures(text: string, { add, drop }: SignatureChanges): s
   parts.splice(at, 0, ...fresh.map(signature => `Sig: ${signature}\n`));
   return parts.join('');
 }
+
+/** The text with another file, told where the first URL stood, in Nix's order. */
+export function withFile(text: string, file: PackedNar): string {
+  const lines = [
+    `URL: ${file.url}\n`,
+    `Compression: ${file.compression}\n`,
+    ...(file.fileHash === undefined ? [] : [`FileHash: ${file.fileHash}\n`]),
+    ...(file.fileSize === undefined ? [] : [`FileSize: ${file.fileSize}\n`]),
+  ];
+  const parts: string[] = [];
+  for (const { name, start, end } of fieldsOf(text)) {
+    if (name === 'URL') parts.push(...lines.splice(0));
+    if (!ofFile.has(name)) parts.push(text.slice(start, end));
+  }
+  return parts.join('');
+}
+
+const ofFile: ReadonlySet<string> = new Set(['URL', 'Compression', 'FileHash', 'FileSize']);

@@ -52,6 +52,9 @@ export interface PackedNar {
   readonly fileSize?: number;
 }
 
+/** One of which all is known. */
+export type KnownFile = PackedNar & { readonly fileSize: number };
+
 /** A path, the file that holds it, and the text that says so. */
 export interface NarInfo extends PathInfo {
   readonly file: PackedNar;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { withSignatures } from '../../src/format/narinfo-edit.ts';
+import { withFile, withSignatures } from '../../src/format/narinfo-edit.ts';
 import { parseSignature } from '../../src/format/signature.ts';
 
 const sig = (name: string, bytes = 'x'): ReturnType<typeof parseSignature> =>
@@ -90,3 +90,22 @@ test('whatever the narinfo, all that is no signature stays byte for byte, and th
     }),
   );
 });
+
+const file = { url: 'nar/y', compression: 'none', fileSize: 1 } as const;
+const fileLines = 'URL: nar/y\nCompression: none\nFileSize: 1\n';
+for (const [what, text, expected] of [
+  ['stands where the URL stood', 'A: b\nURL: nar/x\nC: d\n', `A: b\n${fileLines}C: d\n`],
+  [
+    'takes all lines of the old one along, wherever they are',
+    'FileSize: 2\nURL: x\nSig: a:b\nFileHash: z\nURL: y\nCompression: xz\nCA: c\n',
+    `${fileLines}Sig: a:b\nCA: c\n`,
+  ],
+  [
+    'leaves what only looks like a line of it',
+    'URL: x\nReferences:\nFileSize: 5\n\nFileSize: 5\nfilesize: 5\n',
+    `${fileLines}References:\nFileSize: 5\n\nFileSize: 5\nfilesize: 5\n`,
+  ],
+] as const)
+  test(`another file ${what}`, () => {
+    assert.equal(withFile(text, file), expected);
+  });

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { errorTable, GranaryError, gravest } from '../../errors.ts';
 import { type CopySummary, executeCopy } from '../../flow/copy.ts';
 import { type CopyPlan, planCopy } from '../../flow/copy-plan.ts';
+import type { Packing } from '../../flow/repack.ts';
 import { openStorage } from '../../storage/open.ts';
 import type { Storage } from '../../storage/storage.ts';
 import type { Arguments } from '../arguments.ts';
@@ -11,14 +12,15 @@ import { exclusionOf, openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
+import { parsePacking } from '../packing.ts';
 import { rootsIn } from '../root-list.ts';
 import { growHeapSlowly } from '../small-heap.ts';
 import { bytesText, counted, secondsText } from '../units.ts';
 
 export const copy: Command = {
   usage: 'granary copy --from CACHE --to CACHE [OPTION]... [ROOT...]',
-  about: `Copies the closures of the ROOTs, or everything, from one cache to another. Compressed files move as they are,
-each checked against the FileHash of its narinfo; the signatures of both sides are kept; logs, listings,
+  about: `Copies the closures of the ROOTs, or everything, from one cache to another. Compressed files move as they are
+(but for --recompress), each checked against the FileHash of its narinfo; the signatures of both sides are kept; logs, listings,
 debuginfo and realisations come along. A ROOT is a store path, its base name, or its hash part.`,
   options: {
     from: { value: 'CACHE', help: 'the cache to copy from' },
@@ -35,11 +37,16 @@ debuginfo and realisations come along. A ROOT is a store path, its base name, or
     'no-closure': { help: 'copy the ROOTs alone; the target, or --exclude, has to have the rest' },
     prefer: { value: 'source', help: 'take the NAR of the source where the target has another' },
     link: { help: 'share the files on one disk (a hard link); they are not read, so not checked' },
+    recompress: {
+      value: 'NAME[:LEVEL]',
+      help: 'unpack what is copied, prove it, and pack it anew: zstd, xz, gzip, br or\nnone. What the target has stays as it is',
+    },
     'dry-run': { help: 'print the plan and write nothing' },
     jobs: { value: 'N', help: `threads (default: the cores, here ${availableParallelism()})` },
     'no-flush': { help: 'do not make it safe against a power cut: for throw-away caches' },
   },
   notes: `Where both caches have a path with different NARs nothing is overwritten, and the exit status is 7.
+--recompress takes memory as "granary make" does, and gives the files that it would.
 Run again, it copies only what is missing; a run that was interrupted is completed by the next.
 
 ${exitStatuses}`,
@@ -62,6 +69,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   if (existsSync(target.url)) refuseReadOnly('copy into', target);
   const keys = args.all('sign').map(readSecretKey);
   const roots = [...args.words, ...args.all('roots').flatMap(rootsIn)];
+  const recompress = await recompressionOf(args);
   const plan = await planCopy(source, target, {
     ...(args.words.length === 0 && !args.has('roots') ? {} : { roots }),
     noClosure: args.has('no-closure'),
@@ -83,12 +91,31 @@ async function run(args: Arguments, face: Face): Promise<number> {
     cacheInfo: {},
     keys,
     link,
+    ...(recompress === undefined ? {} : { recompress }),
     closedBy: args.all('exclude'),
     jobs: args.number('jobs', 1, 1024) ?? availableParallelism(),
     report: progress => face.progress(progress),
   });
   face.done();
-  return showSummary(plan, copied, { source, target, ms: Date.now() - start, link, face });
+  return showSummary(plan, copied, {
+    source,
+    target,
+    ms: Date.now() - start,
+    link,
+    packing: recompress,
+    face,
+  });
+}
+
+async function recompressionOf(args: Arguments): Promise<Packing | undefined> {
+  const text = args.last('recompress');
+  if (text === undefined) return undefined;
+  if (args.has('link'))
+    throw new GranaryError(
+      'usage',
+      'Cannot use --link with --recompress: what is packed anew shares no file',
+    );
+  return parsePacking('recompress', text);
 }
 
 function showPlan(plan: CopyPlan, target: Storage, face: Face): number {
@@ -141,13 +168,14 @@ interface Ending {
   readonly target: Storage;
   readonly ms: number;
   readonly link: boolean;
+  readonly packing: Packing | undefined;
   readonly face: Face;
 }
 
 function showSummary(
   plan: CopyPlan,
   { moved, narBytes, fileBytes, united, sideFiles, failed, held }: CopySummary,
-  { source, target, ms, link, face }: Ending,
+  { source, target, ms, link, packing, face }: Ending,
 ): number {
   for (const { code, message, facts } of failed.values())
     face.show({ type: 'error', code, message, facts });
@@ -157,7 +185,9 @@ function showSummary(
   const code = gravest([...codes, ...conflicts.map(() => 'conflict' as const)]);
   const exit = code === undefined ? 0 : errorTable[code].exit;
   const what =
-    moved === 0 ? 'nothing new' : `${counted(moved, 'path')} copied, ${bytesText(fileBytes)}`;
+    moved === 0
+      ? 'nothing new'
+      : `${counted(moved, 'path')} copied${packing ? ' and packed anew' : ''}, ${bytesText(fileBytes)}`;
   const more = [
     [united, 'path', ' got signatures'],
     [sideFiles, 'log or other file', ' came along'],

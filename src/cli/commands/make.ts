@@ -1,12 +1,13 @@
 /** `granary make`: a cache of closures. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { codecFor, type WritableCompression } from '../../cache/codec.ts';
+import { codecFor } from '../../cache/codec.ts';
 import { explained, GranaryError } from '../../errors.ts';
 import { executeMake } from '../../flow/make.ts';
 import { packSettings } from '../../flow/pack-all.ts';
 import { PackPool } from '../../flow/pack-pool.ts';
 import { planMake, type Source } from '../../flow/plan.ts';
+import type { Packing } from '../../flow/repack.ts';
 import { parseReferencesGraph } from '../../format/references-graph.ts';
 import type { StoreDir, StorePath } from '../../format/store-path.ts';
 import { openStorage } from '../../storage/open.ts';
@@ -20,10 +21,9 @@ import { exclusionOf } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
+import { parsePacking } from '../packing.ts';
 import { showEvent, showPlan, showStart, showSummary } from '../show-make.ts';
 import { growHeapSlowly } from '../small-heap.ts';
-
-const compressions = ['zstd', 'xz', 'gzip', 'br', 'none'] as const;
 
 export const make: Command = {
   usage: 'granary make --to CACHE [--from STORE] [OPTION]... ROOT...',
@@ -46,8 +46,8 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
       value: 'FILE',
       help: 'a references graph in place of the database: an .attrs.json with\nexportReferencesGraph, or one of its arrays. Repeatable',
     },
-    compression: { value: 'NAME', help: 'zstd (default), xz, gzip, br or none' },
-    level: { value: 'N', help: 'defaults: zstd 3, xz 6, gzip 6, br 5' },
+    compression: { value: 'NAME[:LEVEL]', help: 'zstd (default), xz, gzip, br or none' },
+    level: { value: 'N', help: 'the same as :LEVEL; defaults: zstd 3, xz 6, gzip 6, br 5' },
     sign: { value: 'FILE', help: 'a secret key to sign what is packed with. Repeatable' },
     listings: { help: 'write a listing (.ls) of each path' },
     exclude: {
@@ -84,11 +84,11 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'usage',
       'Cannot make a cache without --to: name the folder to make, as in --to ./cache',
     );
-  const compression = args.word('compression', compressions) ?? 'zstd';
-  const level = levelOf(args, compression);
+  const packing = await parsePacking('compression', args.last('compression') ?? 'zstd');
+  const { compression } = packing;
+  const level = levelOf(args, packing);
   const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
   const priority = args.number('priority', 0, 2 ** 31 - 1);
-  if (compression === 'xz') await codecFor('xz').compressPiece!(new Uint8Array(), level); // or says what lacks
   const storage = openStorage(to, { flush: !args.has('no-flush') });
   const { sources, storeDir } = await sourcesOf(args, face);
   const listings = args.has('listings');
@@ -123,10 +123,15 @@ async function run(args: Arguments, face: Face): Promise<number> {
   return showSummary(plan, made, { storage, keys, ms: Date.now() - start, face });
 }
 
-function levelOf(args: Arguments, compression: WritableCompression): number {
+function levelOf(args: Arguments, { compression, level }: Packing): number {
+  if (!args.has('level')) return level;
+  if (args.last('compression')?.includes(':'))
+    throw new GranaryError(
+      'usage',
+      `Cannot use --level with --compression ${args.last('compression')}: that says the level`,
+    );
   const { levels } = codecFor(compression);
-  if (levels) return args.number('level', levels.min, levels.max) ?? levels.usual;
-  if (!args.has('level')) return 0;
+  if (levels) return args.number('level', levels.min, levels.max)!;
   throw new GranaryError(
     'usage',
     `Cannot use --level with --compression ${compression}: it has none`,
