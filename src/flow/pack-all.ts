@@ -23,12 +23,14 @@ export interface PackOptions {
   readonly compression: WritableCompression;
   readonly level: number;
   readonly listings: boolean;
+  /** Whether the cache gets a debuginfo file for each file with debug information that is packed. */
+  readonly debugInfo?: boolean;
   /** Each adds a signature to what is packed. */
   readonly keys: readonly SecretKey[];
   /** Packing threads at once. */
   readonly jobs: number;
   readonly report: (event: PackEvent) => void;
-  /** Threads that were started before, for the same storage, compression, level and listings. */
+  /** Threads that were started before, by the packSettings of the same. */
   readonly pool?: PackPool;
 }
 
@@ -114,7 +116,7 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
       spool.done(tasks[at]!.spool);
       try {
         const whole = signed({ ...info, narSize: packed.narSize }, into.keys);
-        publisher.ready(whole, file, packed.listing);
+        publisher.ready(whole, file, packed);
       } catch (unwritable) {
         if (!(unwritable instanceof GranaryError && unwritable.code === 'malformed'))
           throw unwritable;
@@ -146,11 +148,17 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
 /** Where the threads can write beside the file's place, they do: they are more than the main one. */
 export const packSettings = (
   storage: Storage,
-  { compression, level, listings }: Pick<PackOptions, 'compression' | 'level' | 'listings'>,
+  {
+    compression,
+    level,
+    listings,
+    debugInfo = false,
+  }: Pick<PackOptions, 'compression' | 'level' | 'listings' | 'debugInfo'>,
 ): PackSettings => ({
   compression,
   level,
   listing: listings,
+  debugInfo,
   inMemory: storage.spool ? 0 : inMemory,
 });
 

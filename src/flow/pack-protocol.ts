@@ -15,6 +15,8 @@ export interface PackSettings {
   readonly compression: WritableCompression;
   readonly level: number;
   readonly listing: boolean;
+  /** Whether to tell of files with debug information. */
+  readonly debugInfo: boolean;
   /** Bytes of a compressed file that come back in memory; a bigger one lies in its spool file. */
   readonly inMemory: number;
 }
@@ -40,6 +42,8 @@ export interface Packed {
   readonly bytes?: Uint8Array;
   /** latin-1 */
   readonly listing?: string;
+  /** Its files with debug information. */
+  readonly debugMembers?: readonly string[];
   /** How many of its NAR bytes were told as progress before it was done. */
   readonly toldBytes: number;
 }

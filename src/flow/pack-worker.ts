@@ -6,6 +6,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { release } from '../bytes.ts';
 import { codecFor } from '../cache/codec.ts';
 import { GranaryError, systemError } from '../errors.ts';
+import { debugMembersIn } from '../format/debug-info.ts';
 import { hashOf } from '../format/hash.ts';
 import { type ListingNode, printListing } from '../format/nar-listing.ts';
 import { dumpNar } from '../store/daemon.ts';
@@ -136,7 +137,7 @@ async function pack(task: PackTask): Promise<Packed> {
 }
 
 function narOf(content: PackTask['content']): AnyGenerator<Buffer, ListingNode | undefined> {
-  const options = { block: nextBlock, listing: settings.listing };
+  const options = { block: nextBlock, listing: settings.listing || settings.debugInfo };
   if ('file' in content) return unpacked(content, nextBlock);
   if ('tree' in content) return dumpTree(content.tree, options);
   const daemon = daemons.get(content.daemon) ?? new Daemon(content.daemon);
@@ -179,6 +180,7 @@ class PackedFile implements Disposable {
       fileSize: this.#size,
       ...(this.#fd === undefined ? { bytes: new Uint8Array(Buffer.concat(this.#held)) } : {}),
       ...(settings.listing && listing ? { listing: printListing(listing) } : {}),
+      ...(settings.debugInfo && listing ? { debugMembers: debugMembersIn(listing) } : {}),
     };
   }
 

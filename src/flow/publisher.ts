@@ -2,11 +2,12 @@
 import { writeFileSync } from 'node:fs';
 import { listingEntry, narInfoEntry } from '../cache/cache.ts';
 import { explained } from '../errors.ts';
+import { debugKey, printDebugLink } from '../format/debug-info.ts';
 import type { PackedNar } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import type { StorePath } from '../format/store-path.ts';
 import { openSpool, type Spool, spooled } from '../storage/spool.ts';
-import type { Entry, Storage } from '../storage/storage.ts';
+import { bodyOf, type Entry, type Storage } from '../storage/storage.ts';
 
 /** A batch is published when it holds so many bytes or is so old: what a crash can cost. */
 const batchBytes = 8 * 2 ** 30;
@@ -16,6 +17,13 @@ interface Ready {
   readonly info: PathInfo;
   readonly file: PackedNar;
   readonly entries: readonly Entry[];
+}
+
+/** What a path may have beside its narinfo. */
+interface Beside {
+  /** latin-1 */
+  readonly listing?: string | undefined;
+  readonly debugMembers?: readonly string[];
 }
 
 export class Publisher implements Disposable {
@@ -43,13 +51,18 @@ export class Publisher implements Disposable {
 
   /**
    * Takes note that the path's NAR file is in the storage, complete. A listing becomes visible as the
-   * narinfo does, safe and just before it: where the narinfo is there already, half a listing is damage.
+   * narinfo does, safe and just before it: where the narinfo is there already, half a listing is damage. So do
+   * debuginfo files, which take the place of older ones: those may lead to files that are gone.
    *
    * @throws GranaryError `malformed` when no narinfo can say what is known of the path
    */
-  ready(info: PathInfo, file: PackedNar, listing?: string): void {
-    const listed = listing === undefined ? [] : [listingEntry(info.path, listing)];
-    this.readyAs(info, file, [...listed, narInfoEntry(info, file)]);
+  ready(info: PathInfo, file: PackedNar, { listing, debugMembers = [] }: Beside = {}): void {
+    const beside = debugMembers.map(member => ({
+      key: debugKey(member),
+      body: bodyOf(printDebugLink(file.url, member)),
+    }));
+    if (listing !== undefined) beside.push(listingEntry(info.path, listing));
+    this.readyAs(info, file, [...beside, narInfoEntry(info, file)]);
   }
 
   /** The same with entries that were made elsewhere, the narinfo last. */

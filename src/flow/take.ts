@@ -41,7 +41,7 @@ export async function takeAll(takes: readonly Take[], into: Target): Promise<voi
       await storage.put(key, spooled(name, facts.fileSize));
       const { fileHash, fileSize } = facts;
       const file = { url: key, compression, fileHash, fileSize };
-      publisher.ready({ ...info, signatures }, file, facts.listing);
+      publisher.ready({ ...info, signatures }, file, facts);
     } catch (error) {
       if (!(error instanceof GranaryError)) throw writeError(storage.url, error);
       if (error.facts.errno !== undefined) throw error;

@@ -50,6 +50,9 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
     level: { value: 'N', help: 'the same as :LEVEL; defaults: zstd 3, xz 6, gzip 6, br 5' },
     sign: { value: 'FILE', help: 'a secret key to sign what is packed with. Repeatable' },
     listings: { help: 'write a listing (.ls) of each path' },
+    'debug-info': {
+      help: 'write debuginfo/ files, which lead from a build id to its debug\ninformation, for what is packed',
+    },
     exclude: {
       value: 'CACHE|FILE',
       help: 'leave out what this cache has too, or what this list of store paths\nnames. Repeatable',
@@ -91,11 +94,13 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const priority = args.number('priority', 0, 2 ** 31 - 1);
   const storage = openStorage(to, { flush: !args.has('no-flush') });
   const { sources, storeDir } = await sourcesOf(args, face);
-  const listings = args.has('listings');
+  const [listings, debugInfo] = [args.has('listings'), args.has('debug-info')];
   const keys = args.all('sign').map(readSecretKey);
 
   const dryRun = args.has('dry-run');
-  await using pool = new PackPool(packSettings(storage, { compression, level, listings }));
+  await using pool = new PackPool(
+    packSettings(storage, { compression, level, listings, debugInfo }),
+  );
   const plan = await planMake(sources, storage, {
     storeDir,
     listings,
@@ -109,6 +114,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
     compression,
     level,
     listings,
+    debugInfo,
     keys,
     cacheInfo: {
       ...(priority === undefined ? {} : { priority }),
