@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 
 const warn = process.emitWarning;
 process.emitWarning = (warning, ...rest) => {
-  // Node 24 calls node:sqlite experimental each time; who runs a command can do nothing about it.
-  if (!/SQLite is an experimental feature/.test(String(warning)))
+  // Node 24 calls node:sqlite, and up to 24.7 matchesGlob, experimental; who runs a command can do nothing about it.
+  if (!/(SQLite|glob) is an experimental feature/.test(String(warning)))
     warn.call(process, warning, ...rest);
 };
 

@@ -26,3 +26,12 @@ export const countText = (count: number): string => String(count).replace(/\B(?=
 /** `1 path`, `2 paths`. */
 export const counted = (count: number, noun: string): string =>
   `${countText(count)} ${noun}${count === 1 ? '' : 's'}`;
+
+/** The bytes that `500MB`, `1.5G`, `2GiB` or `1000` means; undefined for what means none. */
+export function parseBytes(text: string): number | undefined {
+  const [, digits, unit = '', binary] = /^(\d+(?:\.\d+)?)(?:([kKMGTP])(i)?)?B?$/.exec(text) ?? [];
+  if (digits === undefined) return undefined;
+  return Math.round(
+    Number(digits) * (binary ? 1024 : 1000) ** ' KMGTP'.indexOf(unit.toUpperCase() || ' '),
+  );
+}

@@ -17,6 +17,7 @@ import type { Storage } from '../storage/storage.ts';
 import { topological } from './closure.ts';
 import { each } from './each.ts';
 import { type Exclusion, isElsewhere, isExcluded } from './exclude.ts';
+import { type Filter, nothingFiltered, type Unwanted, wanted } from './filter.ts';
 import { foundIn, lackOf } from './plan.ts';
 import { readNarInfos, readsAtOnce } from './read-cache.ts';
 
@@ -33,6 +34,10 @@ export interface CopyPlan {
   /** What is left out since another cache has it. */
   readonly excluded: ReadonlySet<StorePath>;
   readonly conflicts: readonly Conflict[];
+  /** Whether roots were named. */
+  readonly isOfRoots: boolean;
+  /** Those roots, or where none were named those paths, that the filter leaves out. */
+  readonly unwanted: readonly Unwanted[];
   /** Bytes of the NARs that move, and of their files. */
   readonly narBytes: number;
   readonly fileBytes: number;
@@ -66,6 +71,8 @@ export interface CopyWish {
   /** Exactly the roots, whatever they refer to. */
   readonly noClosure: boolean;
   readonly exclude: Exclusion;
+  /** What is not copied, with all that needs it. */
+  readonly filter?: Filter;
   /** Whose NAR is right, where both have one. */
   readonly prefer: 'nobody' | 'source';
 }
@@ -94,7 +101,7 @@ export async function planCopy(
     },
   });
 
-  const moves: Move[] = [];
+  const candidates: Move[] = [];
   const additions: Addition[] = [];
   const conflicts: Conflict[] = [];
   const present = new Set<StorePath>();
@@ -111,16 +118,21 @@ export async function planCopy(
     const isSame = typeof found === 'object' && fingerprint(found) === fingerprint(info);
     const kept = isSame ? found.signatures : [];
     if (lack !== undefined) {
-      moves.push({ info, kept, ...(found === undefined ? {} : { again: lack }) });
+      candidates.push({ info, kept, ...(found === undefined ? {} : { again: lack }) });
       return;
     }
     present.add(info.path);
     const missing = info.signatures.filter(signature => !kept.includes(signature));
     if (isSame && missing.length > 0) additions.push({ path: info.path, signatures: missing });
   });
-  await addReferred(infos, { present, excluded }, { source, there, exclude: wish.exclude });
   const order = new Map([...topological(infos)].map(({ path }, at) => [path, at]));
-  moves.sort((a, b) => order.get(a.info.path)! - order.get(b.info.path)!);
+  candidates.sort((a, b) => order.get(a.info.path)! - order.get(b.info.path)!);
+  const asked = { infos, roots: wish.roots && roots };
+  const { moves, unwanted } = wanted(candidates, wish.filter ?? nothingFiltered, asked);
+  const kept = new Set(moves);
+  const stays = new Map(infos);
+  for (const move of candidates) if (!kept.has(move)) stays.delete(move.info.path);
+  await addReferred(stays, { present, excluded }, { source, there, exclude: wish.exclude });
   const sum = (size: (info: NarInfo) => number): number =>
     moves.reduce((total, { info }) => total + size(info), 0);
   return {
@@ -131,6 +143,8 @@ export async function planCopy(
     present,
     excluded,
     conflicts,
+    isOfRoots: wish.roots !== undefined,
+    unwanted,
     narBytes: sum(({ narSize }) => narSize),
     fileBytes: sum(({ file }) => file.fileSize ?? 0),
   };

@@ -11,6 +11,7 @@ import type { Arguments } from '../arguments.ts';
 import { exclusionOf, openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
+import { filterOf, filterOptions, showUnwanted, unwantedText } from '../filter.ts';
 import { readSecretKey } from '../key-files.ts';
 import { parsePacking } from '../packing.ts';
 import { rootsIn } from '../root-list.ts';
@@ -34,6 +35,7 @@ debuginfo and realisations come along. A ROOT is a store path, its base name, or
       value: 'CACHE|FILE',
       help: 'leave out what this cache has too, or what this list of store paths\nnames. Repeatable',
     },
+    ...filterOptions,
     'no-closure': { help: 'copy the ROOTs alone; the target, or --exclude, has to have the rest' },
     prefer: { value: 'source', help: 'take the NAR of the source where the target has another' },
     link: { help: 'share the files on one disk (a hard link); they are not read, so not checked' },
@@ -46,6 +48,8 @@ debuginfo and realisations come along. A ROOT is a store path, its base name, or
     'no-flush': { help: 'do not make it safe against a power cut: for throw-away caches' },
   },
   notes: `Where both caches have a path with different NARs nothing is overwritten, and the exit status is 7.
+A copy stays closed: a root that needs what --without or --max-size leave out is left out whole, and so is what only
+such roots need; --dry-run lists them, each with what it needs and how big that is. What the target has stays.
 --recompress takes memory as "granary make" does, and gives the files that it would.
 Run again, it copies only what is missing; a run that was interrupted is completed by the next.
 
@@ -75,6 +79,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
     noClosure: args.has('no-closure'),
     exclude: await exclusionOf(args.all('exclude')),
     prefer: args.word('prefer', ['source']) ?? 'nobody',
+    filter: filterOf(args),
   });
   if (args.has('dry-run')) return showPlan(plan, target, face);
   const { moves, present, narBytes, fileBytes } = plan;
@@ -86,6 +91,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
     narBytes,
     fileBytes,
   });
+  showUnwanted(plan.unwanted, face, false);
   const link = args.has('link');
   const copied = await executeCopy(plan, source, target, {
     cacheInfo: {},
@@ -119,7 +125,7 @@ async function recompressionOf(args: Arguments): Promise<Packing | undefined> {
 }
 
 function showPlan(plan: CopyPlan, target: Storage, face: Face): number {
-  const { moves, present, excluded, conflicts, narBytes, fileBytes } = plan;
+  const { moves, present, excluded, conflicts, unwanted, narBytes, fileBytes } = plan;
   for (const path of present) face.show({ type: 'path', path, state: 'present' });
   for (const path of excluded) face.show({ type: 'path', path, state: 'excluded' });
   for (const { info, again } of moves) {
@@ -136,6 +142,7 @@ function showPlan(plan: CopyPlan, target: Storage, face: Face): number {
       `${bytesText(file.fileSize ?? 0).padStart(8)}  ${path}${why}`,
     );
   }
+  showUnwanted(unwanted, face, true);
   showConflicts(plan, target, face);
   const left = excluded.size === 0 ? '' : `, ${counted(excluded.size, 'path')} left out`;
   const exit = conflicts.length === 0 ? 0 : errorTable.conflict.exit;
@@ -148,10 +155,11 @@ function showPlan(plan: CopyPlan, target: Storage, face: Face): number {
       missing: moves.length,
       present: present.size,
       excluded: excluded.size,
+      unwanted: unwanted.length,
       narBytes,
       fileBytes,
     },
-    `Would copy ${counted(moves.length, 'path')} (${bytesText(fileBytes)}) into ${target.url}; ${counted(present.size, 'path')} already there${left}.`,
+    `Would copy ${counted(moves.length, 'path')} (${bytesText(fileBytes)}) into ${target.url}; ${counted(present.size, 'path')} already there${left}${unwantedText(plan)}.`,
   );
   return exit;
 }
@@ -180,7 +188,7 @@ function showSummary(
   for (const { code, message, facts } of failed.values())
     face.show({ type: 'error', code, message, facts });
   showConflicts(plan, target, face);
-  const { present, excluded, conflicts } = plan;
+  const { present, excluded, conflicts, unwanted } = plan;
   const codes = [...failed.values()].map(error => error.code);
   const code = gravest([...codes, ...conflicts.map(() => 'conflict' as const)]);
   const exit = code === undefined ? 0 : errorTable[code].exit;
@@ -209,6 +217,7 @@ function showSummary(
       copied: moved,
       present: present.size,
       excluded: excluded.size,
+      unwanted: unwanted.length,
       united,
       sideFiles,
       failed: [...failed.keys()],
@@ -218,7 +227,7 @@ function showSummary(
       fileBytes,
       seconds: ms / 1000,
     },
-    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest.join('')}; ${secondsText(ms)}.${unread}`,
+    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest.join('')}${unwantedText(plan)}; ${secondsText(ms)}.${unread}`,
   );
   return exit;
 }
