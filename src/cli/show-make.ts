@@ -79,7 +79,10 @@ interface Ending {
 
 export function showSummary(plan: MakePlan, made: MadeSummary, ending: Ending): number {
   const { storage, keys, ms, face } = ending;
-  const code = gravest([...made.failed.values()].map(error => error.code));
+  for (const { code, message, facts } of made.unread)
+    face.show({ type: 'error', code, message, facts });
+  const errors = [...made.failed.values(), ...made.unread];
+  const code = gravest(errors.map(error => error.code));
   const exit = code === undefined ? 0 : errorTable[code].exit;
   const { added, narBytes, fileBytes, swept } = made;
   const paths = added + plan.present.size;
@@ -89,6 +92,11 @@ export function showSummary(plan: MakePlan, made: MadeSummary, ending: Ending): 
     `${storage.url}: ${counted(paths, 'path')}, ${what}${leftOut(plan)}; ${secondsText(ms)}`,
   ];
   if (swept > 0) lines.push(`Removed ${counted(swept, 'temporary file')} of interrupted runs.`);
+  const sides = [
+    ...(made.realisations > 0 ? [counted(made.realisations, 'realisation')] : []),
+    ...(made.logs > 0 ? [counted(made.logs, 'build log')] : []),
+  ];
+  if (sides.length > 0) lines.push(`With it came ${sides.join(' and ')}.`);
   if (made.failed.size > 0)
     lines.push(`Not published: ${counted(made.failed.size, 'path')} that failed${heldText(made)}.`);
   else lines.push(...useText(plan, storage, keys));
@@ -109,6 +117,8 @@ export function showSummary(plan: MakePlan, made: MadeSummary, ending: Ending): 
       excluded: plan.excluded.size,
       failed: [...made.failed.keys()],
       held: made.held,
+      realisations: made.realisations,
+      logs: made.logs,
       narBytes,
       fileBytes,
       seconds: ms / 1000,

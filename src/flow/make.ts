@@ -8,6 +8,7 @@ import type { GranaryError } from '../errors.ts';
 import type { StoreDir, StorePath } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import { recordClosedBy } from './closed-by.ts';
+import { putLogs, putRealisations } from './make-sides.ts';
 import { type PackEvent, type PackOptions, packAll } from './pack-all.ts';
 import type { MakePlan } from './plan.ts';
 import { Publisher } from './publisher.ts';
@@ -17,6 +18,8 @@ export interface MakeOptions extends PackOptions {
   readonly cacheInfo: CacheInfoChanges;
   /** What has the paths that are left out, as the cache is to remember it. */
   readonly closedBy?: readonly string[];
+  /** Whether the cache gets the logs of the builds, of what the plan names derivers of. */
+  readonly logs?: boolean;
   readonly report: (event: MakeEvent) => void;
 }
 
@@ -41,6 +44,11 @@ export interface MadeSummary {
   readonly failed: ReadonlyMap<StorePath, GranaryError>;
   /** Paths that are whole but refer to one that failed. */
   readonly held: readonly StorePath[];
+  /** Realisations and logs that are new in the cache. */
+  readonly realisations: number;
+  readonly logs: number;
+  /** Why some logs cannot be read. */
+  readonly unread: readonly GranaryError[];
 }
 
 /**
@@ -67,6 +75,13 @@ export async function executeMake(
   const held = [...publisher.held()];
   for (const { path, behind } of held)
     options.report({ type: 'path', path, state: 'held', behind });
+  const lost = new Set([...failed.keys(), ...held.map(({ path }) => path)]);
+  const { excluded } = plan;
+  const wish = { lost, excluded, keys: options.keys };
+  const realisations = await putRealisations(plan.origins, storage, wish);
+  const { logs, unread } = options.logs
+    ? await putLogs(plan.origins, storage, options.jobs)
+    : { logs: 0, unread: [] };
   return {
     added: publisher.published,
     narBytes: publisher.narBytes,
@@ -74,5 +89,8 @@ export async function executeMake(
     swept,
     failed,
     held: held.map(entry => entry.path),
+    realisations,
+    logs,
+    unread,
   };
 }

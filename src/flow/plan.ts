@@ -9,6 +9,7 @@ import type { Storage } from '../storage/storage.ts';
 import type { Store } from '../store/store.ts';
 import { closureOf } from './closure.ts';
 import { type Exclusion, isExcluded, nothingExcluded } from './exclude.ts';
+import type { Origin } from './make-sides.ts';
 
 /** A store to read from, and what is wanted of it. */
 export interface Source {
@@ -31,6 +32,8 @@ export interface MakePlan {
   readonly present: ReadonlySet<StorePath>;
   /** What is left out since another cache has it. */
   readonly excluded: ReadonlySet<StorePath>;
+  /** Where they are from, also what is left out. */
+  readonly origins: readonly Origin[];
   /** Bytes of NAR to pack. */
   readonly narBytes: number;
   /** Whether some path has neither a signature nor a content address that clients could believe. */
@@ -43,6 +46,8 @@ interface PlanOptions {
   readonly storeDir: StoreDir;
   /** Whether a path without its listing is not complete. */
   readonly listings: boolean;
+  /** Whether the plan names the derivers of all paths. */
+  readonly logs?: boolean;
   readonly exclude?: Exclusion;
   /** Told early that there is no cache yet, so that all has to be packed. */
   readonly onEmpty?: () => void;
@@ -56,7 +61,7 @@ interface PlanOptions {
 export async function planMake(
   sources: readonly Source[],
   storage: Storage,
-  { storeDir, listings, exclude = nothingExcluded, onEmpty }: PlanOptions,
+  { storeDir, listings, logs = false, exclude = nothingExcluded, onEmpty }: PlanOptions,
 ): Promise<MakePlan> {
   const target = await inspectTarget(storage, storeDir);
   const isEmpty = target === undefined && (await storage.top?.())?.length === 0;
@@ -65,15 +70,21 @@ export async function planMake(
   const present = new Set<StorePath>();
   const excluded = new Set<StorePath>();
   const packs: Pack[] = [];
+  const origins: Origin[] = [];
   let needsSignatures = false;
-  for (const { store, roots } of sources)
+  for (const { store, roots } of sources) {
+    const paths: StorePath[] = [];
+    const derivers = new Set<StorePath>();
+    origins.push({ store, paths, derivers });
     for (const info of await closureOf(roots, store)) {
       if (seen.has(info.path)) continue;
       seen.add(info.path);
+      paths.push(info.path);
       if (await isExcluded(info, exclude)) {
         excluded.add(info.path);
         continue;
       }
+      if (logs && info.deriver) derivers.add(info.deriver);
       needsSignatures ||= info.ca === undefined && info.signatures.length === 0;
       const found = isEmpty ? undefined : await foundIn(storage, info.path);
       const lack = await lackOf(info, found, storage, listings);
@@ -83,12 +94,14 @@ export async function planMake(
         packs.push({ info: withSignaturesOf(found, info), store, ...again });
       }
     }
+  }
   const freeBytes = await storage.free?.();
   return {
     roots: sources.flatMap(source => source.roots),
     packs,
     present,
     excluded,
+    origins,
     narBytes: packs.reduce((sum, pack) => sum + pack.info.narSize, 0),
     needsSignatures,
     ...(freeBytes === undefined ? {} : { freeBytes }),

@@ -8,7 +8,9 @@ import { parseHash } from '../format/hash.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import { parseSignature } from '../format/signature.ts';
 import { baseName, parseStorePath, type StoreDir, type StorePath } from '../format/store-path.ts';
+import { logFileIn } from './build-log.ts';
 import { readDatabase } from './database.ts';
+import { realisationsIn } from './realisations.ts';
 import { pathWithin } from './roots.ts';
 import type { Store } from './store.ts';
 
@@ -19,6 +21,8 @@ export interface LocalPlaces {
   readonly real: string;
   /** Nix's state directory, in which `db/db.sqlite` lies. */
   readonly state: string;
+  /** Where Nix keeps logs. */
+  readonly log?: string;
   /** The chroot store's root, if it is one. */
   readonly root?: string;
 }
@@ -36,6 +40,8 @@ export function localStore(places: LocalPlaces): Store {
     info: path => readDatabase(file, sql => infoIn(sql, path, storeDir)),
     advice: path => `repair it with "nix-store --repair-path ${path}"`,
     byHashPart: hash => readDatabase(file, sql => infoByHash(sql, hash, storeDir)),
+    realisations: paths => readDatabase(file, sql => realisationsIn(sql, paths, storeDir)),
+    log: derivation => places.log && logFileIn(places.log, derivation),
     content: path => ({ tree: `${realLatin1}/${baseName(path)}` }),
     pathOf: name => pathWithin(name, real, storeDir) ?? pathWithin(name, storeDir, storeDir),
   };

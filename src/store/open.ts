@@ -103,11 +103,13 @@ function fromParameters(name: string, given: Parameters, env: Environment): Loca
   );
   const state = given.get('state');
   const real = given.get('real');
+  const log = given.get('log');
   if (!given.get('root'))
     return {
       storeDir,
       real: real ?? storeDir,
       state: state ?? (env.NIX_STATE_DIR || '/nix/var/nix'),
+      log: log ?? (env.NIX_LOG_DIR || '/nix/var/log/nix'),
     };
   const root = resolve(given.get('root')!);
   if (!statSync(root, { throwIfNoEntry: false })?.isDirectory())
@@ -116,6 +118,7 @@ function fromParameters(name: string, given: Parameters, env: Environment): Loca
     storeDir,
     real: real ?? join(root, 'nix/store'),
     state: state ?? join(root, 'nix/var/nix'),
+    log: log ?? join(root, 'nix/var/log/nix'),
     root,
   };
 }
@@ -126,7 +129,7 @@ const storeDirFrom = (text: string): StoreDir =>
 
 type Parameters = ReadonlyMap<string, string>;
 
-const known = new Set(['root', 'store', 'state', 'real']);
+const known = new Set(['root', 'store', 'state', 'real', 'log']);
 
 function parametersOf(name: string, query: string): Parameters {
   const parameters = new Map<string, string>();

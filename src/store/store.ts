@@ -1,5 +1,6 @@
 /** A Store knows store paths and gives their bytes. Where they come from is its own affair. */
 import type { PathInfo } from '../format/path-info.ts';
+import type { Realisation } from '../format/realisation.ts';
 import type { StoreDir, StorePath } from '../format/store-path.ts';
 
 /** Where content is to be had, as plain data that a thread can be sent. */
@@ -21,6 +22,10 @@ export interface Store {
   closure?(roots: readonly StorePath[]): Promise<ReadonlyMap<StorePath, PathInfo>>;
   /** Where the path's content is. */
   content(path: StorePath): Content;
+  /** What the store knows of derivation outputs that are these paths, where it records such. */
+  realisations?(paths: readonly StorePath[]): Promise<readonly Realisation[]>;
+  /** The file on this machine with the log of a derivation's build, plain or by bzip2. */
+  log?(derivation: StorePath): string | undefined;
   /** What to do when a path is not what the store says of it. */
   readonly advice: (path: StorePath) => string;
   /** The store path that a file name on this machine belongs to, if it lies in this store. */

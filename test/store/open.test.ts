@@ -13,9 +13,15 @@ const chroot = (at: string) => ({
   storeDir: '/nix/store',
   real: `${at}/nix/store`,
   state: `${at}/nix/var/nix`,
+  log: `${at}/nix/var/log/nix`,
   root: at,
 });
-const machine = { storeDir: '/nix/store', real: '/nix/store', state: '/nix/var/nix' };
+const machine = {
+  storeDir: '/nix/store',
+  real: '/nix/store',
+  state: '/nix/var/nix',
+  log: '/nix/var/log/nix',
+};
 /** What stands for a socket, a state with a database, and one without. */
 const socket = join(root, 'socket');
 writeFileSync(socket, '');
@@ -35,6 +41,7 @@ for (const [what, name, env, expected] of [
     { ...machine, storeDir: '/s', real: '/s' },
   ],
   ['NIX_STATE_DIR', 'auto', { NIX_STATE_DIR: '/v' }, { ...machine, state: '/v' }],
+  ['NIX_LOG_DIR', 'auto', { NIX_LOG_DIR: '/l' }, { ...machine, log: '/l' }],
   [
     'NIX_STORE_DIR with a slash',
     'auto',
@@ -106,9 +113,9 @@ for (const [what, name, env, expected] of [
   ['a root, percent-encoded', `local?root=${root}/a%20b`, {}, chroot(`${root}/a b`)],
   [
     'every parameter',
-    `local?root=${root}&store=/s&state=/v&real=/r`,
+    `local?root=${root}&store=/s&state=/v&real=/r&log=/l`,
     {},
-    { storeDir: '/s', real: '/r', state: '/v', root },
+    { storeDir: '/s', real: '/r', state: '/v', log: '/l', root },
   ],
   [
     'parameters over variables',

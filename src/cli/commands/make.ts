@@ -36,7 +36,7 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
     },
     from: {
       value: 'STORE',
-      help: 'auto (default), local, local?root=DIR (also store, state, real),\ndaemon, or unix:///path/to/socket',
+      help: 'auto (default), local, local?root=DIR (also store, state, real,\nlog),\ndaemon, or unix:///path/to/socket',
     },
     add: {
       value: 'PATH[=NAME]',
@@ -53,6 +53,7 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
     'debug-info': {
       help: 'write debuginfo/ files, which lead from a build id to its debug\ninformation, for what is packed',
     },
+    logs: { help: 'bring along the logs of the builds that the store has (it has to be local)' },
     exclude: {
       value: 'CACHE|FILE',
       help: 'leave out what this cache has too, or what this list of store paths\nnames. Repeatable',
@@ -95,6 +96,12 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const storage = openStorage(to, { flush: !args.has('no-flush') });
   const { sources, storeDir } = await sourcesOf(args, face);
   const [listings, debugInfo] = [args.has('listings'), args.has('debug-info')];
+  const logs = args.has('logs');
+  if (logs && !sources.some(({ store }) => store.log))
+    throw new GranaryError(
+      'usage',
+      'Cannot use --logs without a local store: only such a one has logs; name ROOTs, and --from local',
+    );
   const keys = args.all('sign').map(readSecretKey);
 
   const dryRun = args.has('dry-run');
@@ -104,6 +111,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const plan = await planMake(sources, storage, {
     storeDir,
     listings,
+    logs,
     exclude: await exclusionOf(args.all('exclude')),
     onEmpty: () => pool.start(dryRun ? 0 : 1),
   });
@@ -120,6 +128,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       ...(priority === undefined ? {} : { priority }),
       ...(args.has('want-mass-query') ? { wantMassQuery: true } : {}),
     },
+    logs,
     closedBy: args.all('exclude'),
     jobs,
     pool,
