@@ -8,8 +8,7 @@ import { codecFor } from '../cache/codec.ts';
 import { GranaryError, systemError } from '../errors.ts';
 import { hashOf } from '../format/hash.ts';
 import { type ListingNode, printListing } from '../format/nar-listing.ts';
-import { dumpNar } from '../store/daemon.ts';
-import { Daemon } from '../store/daemon-connection.ts';
+import type { Daemon } from '../store/daemon-connection.ts';
 import { dumpTree } from '../store/filesystem.ts';
 import type { Content } from '../store/store.ts';
 import type {
@@ -85,7 +84,7 @@ async function pack(task: PackTask): Promise<Packed> {
   using file = new PackedFile(task.spool);
 
   async function* blocks(): AsyncGenerator<Buffer> {
-    listing = yield* narOf(task.content);
+    listing = yield* await narOf(task.content);
   }
   const count = (block: Buffer): void => {
     nar.update(block);
@@ -135,9 +134,12 @@ async function pack(task: PackTask): Promise<Packed> {
   return { ...file.end(nar, narSize, listing), toldBytes: told };
 }
 
-function narOf(content: Content): AnyGenerator<Buffer, ListingNode | undefined> {
+/** What only a daemon needs is loaded by the first: it is a third of what a thread has to load. */
+async function narOf(content: Content): Promise<AnyGenerator<Buffer, ListingNode | undefined>> {
   const options = { block: nextBlock, listing: settings.listing };
   if ('tree' in content) return dumpTree(content.tree, options);
+  const { dumpNar } = await import('../store/daemon.ts');
+  const { Daemon } = await import('../store/daemon-connection.ts');
   const daemon = daemons.get(content.daemon) ?? new Daemon(content.daemon);
   daemons.set(content.daemon, daemon);
   return dumpNar(content.path, daemon, options);

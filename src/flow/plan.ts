@@ -46,6 +46,8 @@ interface PlanOptions {
   readonly exclude?: Exclusion;
   /** Told early that there is no cache yet, so that all has to be packed. */
   readonly onEmpty?: () => void;
+  /** Told of how many paths each closure is, before they are looked for. */
+  readonly onClosure?: (paths: number) => void;
 }
 
 /**
@@ -56,7 +58,7 @@ interface PlanOptions {
 export async function planMake(
   sources: readonly Source[],
   storage: Storage,
-  { storeDir, listings, exclude = nothingExcluded, onEmpty }: PlanOptions,
+  { storeDir, listings, exclude = nothingExcluded, onEmpty, onClosure }: PlanOptions,
 ): Promise<MakePlan> {
   const target = await inspectTarget(storage, storeDir);
   const isEmpty = target === undefined && (await storage.top?.())?.length === 0;
@@ -66,8 +68,10 @@ export async function planMake(
   const excluded = new Set<StorePath>();
   const packs: Pack[] = [];
   let needsSignatures = false;
-  for (const { store, roots } of sources)
-    for (const info of await closureOf(roots, store)) {
+  for (const { store, roots } of sources) {
+    const closure = await closureOf(roots, store);
+    onClosure?.(closure.length);
+    for (const info of closure) {
       if (seen.has(info.path)) continue;
       seen.add(info.path);
       if (await isExcluded(info, exclude)) {
@@ -83,6 +87,7 @@ export async function planMake(
         packs.push({ info: withSignaturesOf(found, info), store, ...again });
       }
     }
+  }
   const freeBytes = await storage.free?.();
   return {
     roots: sources.flatMap(source => source.roots),

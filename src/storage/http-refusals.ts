@@ -1,5 +1,4 @@
 /** What goes wrong between an HTTP server and us, in sentences, which never tell credentials. */
-import { STATUS_CODES } from 'node:http';
 import { GranaryError } from '../errors.ts';
 
 /** The URL as messages show it: neither credentials nor what a signed one carries in its query. */
@@ -20,7 +19,7 @@ export function refusal(
 }
 
 export const statusText = (status: number): string =>
-  `${status} ${STATUS_CODES[status] ?? ''}`.trimEnd();
+  `${status} ${process.getBuiltinModule('node:http').STATUS_CODES[status] ?? ''}`.trimEnd();
 
 export const isFine = (status: number): boolean => status >= 200 && status < 300;
 

@@ -23,6 +23,9 @@ import { readSecretKey } from '../key-files.ts';
 import { showEvent, showPlan, showStart, showSummary } from '../show-make.ts';
 import { growHeapSlowly } from '../small-heap.ts';
 
+/** From here on memory counts: 20,000 paths take 220 and not 335 MiB. 2,000 would take a fifth longer. */
+const manyPaths = 5000;
+
 const compressions = ['zstd', 'xz', 'gzip', 'br', 'none'] as const;
 
 export const make: Command = {
@@ -77,7 +80,6 @@ ${exitStatuses}`,
 
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
-  growHeapSlowly(); // 20,000 paths: 165 and not 335 MiB, as fast
   const to = args.last('to');
   if (to === undefined)
     throw new GranaryError(
@@ -101,6 +103,9 @@ async function run(args: Arguments, face: Face): Promise<number> {
     listings,
     exclude: await exclusionOf(args.all('exclude')),
     onEmpty: () => pool.start(dryRun ? 0 : 1),
+    onClosure: paths => {
+      if (paths > manyPaths) growHeapSlowly();
+    },
   });
   if (dryRun) return showPlan(plan, storage, face);
   showStart(plan, storage, face);
