@@ -48,6 +48,8 @@ const mostRedirects = 10;
 /** @throws GranaryError from what it gives: `usage` where access is refused, `unavailable` where all failed */
 export function exchanges({ connections, stallMs, retry, credentials }: ExchangeSettings): Ask {
   const slots = new Slots(connections);
+  /** A bucket that nobody may list answers 403 for what is not there: so does Nix take it, once a value was read. */
+  let hasGiven = false;
   // An import would be 25 ms of every command: it reads all exports, and one of them is a WebSocket.
   const http = process.getBuiltinModule('node:http');
   const https = process.getBuiltinModule('node:https');
@@ -126,10 +128,13 @@ export function exchanges({ connections, stallMs, retry, credentials }: Exchange
         url = next;
         continue;
       }
-      if (!isAccess(status) && !passing.has(status)) return answer;
+      const isRead = question.method !== 'PUT';
+      if (isRead && isFine(status)) hasGiven = true;
+      const isRefused = isAccess(status) && !(status === 403 && isRead && hasGiven);
+      if (!isRefused && !passing.has(status)) return answer;
       const told = statusText(status);
       await discarded(answer);
-      if (isAccess(status)) throw cannot(`access is refused (${told}); ${advice}`, url, 'usage');
+      if (isRefused) throw cannot(`access is refused (${told}); ${advice}`, url, 'usage');
       const error = cannot(`the server answers ${told}`, url);
       const afterMs = retryAfterMs(headers['retry-after'], retry.clock.now()) ?? 0;
       return { again: error, afterMs };

@@ -23,6 +23,9 @@ export const statusText = (status: number): string =>
 
 export const isFine = (status: number): boolean => status >= 200 && status < 300;
 
+/** Of an answer that was given as one: a 403 of who read something there before. */
+export const isMissing = (status: number): boolean => [403, 404, 410].includes(status);
+
 /** Of what was to be put. */
 export const wrongSize = (url: URL, expected: number, actual?: number): GranaryError =>
   new GranaryError(

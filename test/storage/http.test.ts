@@ -174,6 +174,18 @@ for (const status of [404, 410])
     assert.equal(await storage.head('x'), undefined);
   });
 
+test('403 is absent for whom the server gave something before: a bucket that may not be listed says so', async () => {
+  const [storage, { behind }] = await opened((question, reply, rest) =>
+    question.url!.endsWith('/there') ? rest.pass() : reply.writeHead(403).end('AccessDenied'),
+  );
+  await behind.put('there', bodyOf('1'));
+  await assert.rejects(storage.get('x'), { code: 'usage' });
+  assert.equal(String(await read(await storage.get('there'))), '1');
+  assert.equal(await storage.get('x'), undefined);
+  assert.equal(await storage.head('x'), undefined);
+  await assert.rejects(storage.put('x', bodyOf('2')), { code: 'usage' });
+});
+
 test('the sentence for a refused access names where credentials can be given', async () => {
   const [storage] = await opened((_, reply) => reply.writeHead(401).end());
   await assert.rejects(storage.head('x'), { message: /netrc.*GRANARY_HTTP_TOKEN/ });
