@@ -39,6 +39,18 @@ test('a system minus what another cache has: the union verifies, the rest says w
     corpus.paths.map(path => `${path.slice(11, 43)}.narinfo`),
   ); // no path twice
 
+  const live = join(scratch(), 'live');
+  const also = await makeInto(live, '--exclude', systemd!, ...others);
+  assert.equal(also.code, 0, also.stderr);
+  assert.deepEqual(
+    narInfosOf(live),
+    here,
+    'a closure of the store is left out as a cache of it is',
+  );
+  assert.deepEqual(JSON.parse(readFileSync(join(live, 'granary/closed-by.json'), 'utf8')), [
+    systemd,
+  ]);
+
   const alone = await granary(['verify', rest]);
   assert.equal(alone.code, 1, 'alone it is not closed');
   assert.ok(alone.stdout.includes(`granary/closed-by.json names ${base}`), alone.stdout);

@@ -7,8 +7,9 @@ import { type CopyPlan, planCopy } from '../../flow/copy-plan.ts';
 import { openStorage } from '../../storage/open.ts';
 import type { Storage } from '../../storage/storage.ts';
 import type { Arguments } from '../arguments.ts';
-import { exclusionOf, openCacheToRead, refuseReadOnly } from '../caches.ts';
+import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
+import { exclusionOf } from '../exclusion.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
 import { rootsIn } from '../root-list.ts';
@@ -29,8 +30,8 @@ debuginfo and realisations come along. A ROOT is a store path, its base name, or
       help: 'a secret key to sign what is copied with, once its NAR is proven. Repeatable',
     },
     exclude: {
-      value: 'CACHE|FILE',
-      help: 'leave out what this cache has too, or what this list of store paths\nnames. Repeatable',
+      value: 'WHAT',
+      help: 'leave out what this cache has too, or the closure of this path in the\nstore, or what a file lists. Repeatable',
     },
     'no-closure': { help: 'copy the ROOTs alone; the target, or --exclude, has to have the rest' },
     prefer: { value: 'source', help: 'take the NAR of the source where the target has another' },

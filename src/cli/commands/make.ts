@@ -16,8 +16,8 @@ import { openStore, placesOf } from '../../store/open.ts';
 import { resolveRoot } from '../../store/roots.ts';
 import type { Content } from '../../store/store.ts';
 import type { Arguments } from '../arguments.ts';
-import { exclusionOf } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
+import { exclusionOf } from '../exclusion.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
 import { showEvent, showPlan, showStart, showSummary } from '../show-make.ts';
@@ -54,8 +54,8 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
     sign: { value: 'FILE', help: 'a secret key to sign what is packed with. Repeatable' },
     listings: { help: 'write a listing (.ls) of each path' },
     exclude: {
-      value: 'CACHE|FILE',
-      help: 'leave out what this cache has too, or what this list of store paths\nnames. Repeatable',
+      value: 'WHAT',
+      help: 'leave out what this cache has too, or the closure of this path in the\nstore, or what a file lists. Repeatable',
     },
     priority: {
       value: 'N',
@@ -101,7 +101,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const plan = await planMake(sources, storage, {
     storeDir,
     listings,
-    exclude: await exclusionOf(args.all('exclude')),
+    exclude: await exclusionOf(args.all('exclude'), args.last('from')),
     onEmpty: () => pool.start(dryRun ? 0 : 1),
     onClosure: paths => {
       if (paths > manyPaths) growHeapSlowly();
