@@ -1,9 +1,7 @@
 /** Opening a cache that has to be there already, and refusing to write to one that must not change. */
-import { accessSync, constants, existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
 import { cacheInfoKey, readText } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
-import { type Exclusion, parsePathList } from '../flow/exclude.ts';
-import { defaultStoreDir } from '../format/store-path.ts';
 import { openStorage } from '../storage/open.ts';
 import type { Storage } from '../storage/storage.ts';
 
@@ -75,16 +73,4 @@ export function refuseReadOnly(verb: string, storage: Storage): void {
       error,
     );
   }
-}
-
-/** What options say is left out: a file is a list of paths, all else a cache. */
-export async function exclusionOf(names: readonly string[]): Promise<Exclusion> {
-  const caches: Storage[] = [];
-  const paths = new Set<string>();
-  for (const name of names)
-    if (statSync(name, { throwIfNoEntry: false })?.isFile())
-      for (const path of parsePathList(readFileSync(name, 'latin1'), defaultStoreDir, name))
-        paths.add(path);
-    else caches.push(await openCacheToRead(name));
-  return { caches, paths };
 }

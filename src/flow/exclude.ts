@@ -1,6 +1,7 @@
 /** What is left out of a cache since others have it. */
 import { readNarInfo } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
+import type { Hash } from '../format/hash.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import {
   baseName,
@@ -16,16 +17,18 @@ export interface Exclusion {
   readonly caches: readonly Storage[];
   /** Base names. */
   readonly paths: ReadonlySet<string>;
+  /** What a store has: left out, if it is the same NAR. */
+  readonly closures: ReadonlyMap<StorePath, Hash>;
 }
 
-export const nothingExcluded: Exclusion = { caches: [], paths: new Set() };
+export const nothingExcluded: Exclusion = { caches: [], paths: new Set(), closures: new Map() };
 
 /** Whether a path is left out. */
 export async function isExcluded(
   { path, narHash }: Pick<PathInfo, 'path' | 'narHash'>,
-  { caches, paths }: Exclusion,
+  { caches, paths, closures }: Exclusion,
 ): Promise<boolean> {
-  if (paths.has(baseName(path))) return true;
+  if (paths.has(baseName(path)) || closures.get(path) === narHash) return true;
   for (const cache of caches) {
     const other = await readNarInfo(cache, path, storeDirOf(path));
     if (other?.path === path && other.narHash === narHash) return true;
@@ -34,8 +37,11 @@ export async function isExcluded(
 }
 
 /** Whether one of them has the path, with whatever NAR. */
-export async function isElsewhere(path: StorePath, { caches, paths }: Exclusion): Promise<boolean> {
-  if (paths.has(baseName(path))) return true;
+export async function isElsewhere(
+  path: StorePath,
+  { caches, paths, closures }: Exclusion,
+): Promise<boolean> {
+  if (paths.has(baseName(path)) || closures.has(path)) return true;
   for (const cache of caches)
     if ((await readNarInfo(cache, path, storeDirOf(path)))?.path === path) return true;
   return false;

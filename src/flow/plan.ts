@@ -51,6 +51,8 @@ interface PlanOptions {
   readonly exclude?: Exclusion;
   /** Told early that there is no cache yet, so that all has to be packed. */
   readonly onEmpty?: () => void;
+  /** Told of how many paths each closure is, before they are looked for. */
+  readonly onClosure?: (paths: number) => void;
 }
 
 /**
@@ -61,7 +63,7 @@ interface PlanOptions {
 export async function planMake(
   sources: readonly Source[],
   storage: Storage,
-  { storeDir, listings, logs = false, exclude = nothingExcluded, onEmpty }: PlanOptions,
+  { storeDir, listings, logs = false, exclude = nothingExcluded, onEmpty, onClosure }: PlanOptions,
 ): Promise<MakePlan> {
   const target = await inspectTarget(storage, storeDir);
   const isEmpty = target === undefined && (await storage.top?.())?.length === 0;
@@ -76,7 +78,9 @@ export async function planMake(
     const paths: StorePath[] = [];
     const derivers = new Set<StorePath>();
     origins.push({ store, paths, derivers });
-    for (const info of await closureOf(roots, store)) {
+    const closure = await closureOf(roots, store);
+    onClosure?.(closure.length);
+    for (const info of closure) {
       if (seen.has(info.path)) continue;
       seen.add(info.path);
       paths.push(info.path);

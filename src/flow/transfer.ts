@@ -274,12 +274,14 @@ function targetKey({ file, narHash }: NarInfo): string {
   return `nar/${name}${extension}`;
 }
 
+/** Largest first: a big file that comes last is copied by one thread alone. */
 function* grouped(all: readonly Transfer[]): Generator<readonly Transfer[]> {
+  const size = ({ info }: Transfer): number => info.file.fileSize ?? 0;
   let group: Transfer[] = [];
   let bytes = 0;
-  for (const one of all) {
+  for (const one of all.toSorted((a, b) => size(b) - size(a))) {
     group.push(one);
-    bytes += one.info.file.fileSize ?? 0;
+    bytes += size(one);
     if (group.length < groupFiles && bytes < groupBytes) continue;
     yield group;
     group = [];

@@ -1,13 +1,14 @@
 /**
- * Who we are to an HTTP server: the user in the URL, else the netrc file's entry for its host, else a token
- * from the environment, else the netrc file's default. Only the server that the user named is told, and no
- * message ever does.
+ * Who we are to an HTTP server: the user in the URL, else the netrc file's entry for its host, else the token
+ * that the environment has for its host, else the netrc file's default. Only the server that the user named is
+ * told, and no message ever does.
  */
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { explained, GranaryError } from '../errors.ts';
 
+/** Holds `HOST=TOKEN`, or several with blanks between: a copy names two servers, and neither may see the other's. */
 export const tokenVariable = 'GRANARY_HTTP_TOKEN';
 
 /** The value of an Authorization header for a URL, which says nothing to other servers than that of `base`. */
@@ -16,7 +17,7 @@ export type Credentials = (url: URL) => string | undefined;
 /**
  * Credentials for the cache at `base`, whose parameter `netrc-file` may name the file to look into.
  *
- * @throws GranaryError `usage` when that file cannot be read, or the token is no token
+ * @throws GranaryError `usage` when that file cannot be read, or a token has no host
  */
 export function credentialsFor(base: URL, env: NodeJS.ProcessEnv): Credentials {
   const authorization = authorizationOf(base, env);
@@ -28,9 +29,9 @@ function authorizationOf(base: URL, env: NodeJS.ProcessEnv): string | undefined 
     return basic(decoded(base.username), decoded(base.password));
   const entries = netrcOf(base.searchParams.get('netrc-file'), env);
   const own = entries.find(({ machine }) => machine === base.hostname);
-  const token = env[tokenVariable] ?? '';
+  const token = tokenFor(base, env[tokenVariable] ?? '');
   if (own) return basic(own.login, own.password);
-  if (token !== '') return bearer(token);
+  if (token !== undefined) return `Bearer ${token}`;
   const usual = entries.find(({ machine }) => machine === undefined);
   return usual && basic(usual.login, usual.password);
 }
@@ -38,12 +39,18 @@ function authorizationOf(base: URL, env: NodeJS.ProcessEnv): string | undefined 
 const basic = (user: string, password: string): string =>
   `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
 
-function bearer(token: string): string {
-  if (/^[\x21-\x7e]+$/.test(token)) return `Bearer ${token}`;
-  throw new GranaryError(
-    'usage',
-    `Cannot use the token in ${tokenVariable}: it has a blank or a line break in it`,
-  );
+function tokenFor({ host, hostname }: URL, variable: string): string | undefined {
+  const tokens = new Map<string, string>();
+  for (const part of variable.split(/\s+/).filter(Boolean)) {
+    const [, at, token] = /^([^=]+)=([\x21-\x7e]+)$/.exec(part) ?? [];
+    if (at === undefined)
+      throw new GranaryError(
+        'usage',
+        `Cannot use ${tokenVariable}: write HOST=TOKEN, with the host that the token is for, and blanks between several`,
+      );
+    tokens.set(at.toLowerCase(), token!);
+  }
+  return tokens.get(host) ?? tokens.get(hostname);
 }
 
 function decoded(text: string): string {

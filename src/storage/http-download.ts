@@ -9,7 +9,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { GranaryError } from '../errors.ts';
 import { type Answer, type Ask, discarded } from './http-exchange.ts';
-import { isFine, reasonOf, refusal, statusText } from './http-refusals.ts';
+import { isFine, isMissing, reasonOf, refusal, statusText } from './http-refusals.ts';
 import { Patience, type RetryPolicy } from './retry.ts';
 import type { Span } from './storage.ts';
 
@@ -203,7 +203,7 @@ async function partFrom(
     answer.drop();
     throw refusal({ method: 'GET', url }, why);
   };
-  if (status === 404 || status === 410) {
+  if (isMissing(status)) {
     await discarded(answer);
     return undefined;
   }

@@ -5,8 +5,7 @@
  * Bytes are given as they come: no content encoding is undone here, and a body that breaks off is an error,
  * as Node tells of each that has less than its length, or lacks its last chunk.
  */
-import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
-import https from 'node:https';
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { finished } from 'node:stream';
 import type { GranaryError } from '../errors.ts';
 import { version } from '../version.ts';
@@ -49,6 +48,11 @@ const mostRedirects = 10;
 /** @throws GranaryError from what it gives: `usage` where access is refused, `unavailable` where all failed */
 export function exchanges({ connections, stallMs, retry, credentials }: ExchangeSettings): Ask {
   const slots = new Slots(connections);
+  /** A bucket that nobody may list answers 403 for what is not there: so does Nix take it, once a value was read. */
+  let hasGiven = false;
+  // An import would be 25 ms of every command: it reads all exports, and one of them is a WebSocket.
+  const http = process.getBuiltinModule('node:http');
+  const https = process.getBuiltinModule('node:https');
   const agents = {
     'http:': new http.Agent({ keepAlive: true, maxFreeSockets: connections }),
     'https:': new https.Agent({ keepAlive: true, maxFreeSockets: connections }),
@@ -124,10 +128,13 @@ export function exchanges({ connections, stallMs, retry, credentials }: Exchange
         url = next;
         continue;
       }
-      if (!isAccess(status) && !passing.has(status)) return answer;
+      const isRead = question.method !== 'PUT';
+      if (isRead && isFine(status)) hasGiven = true;
+      const isRefused = isAccess(status) && !(status === 403 && isRead && hasGiven);
+      if (!isRefused && !passing.has(status)) return answer;
       const told = statusText(status);
       await discarded(answer);
-      if (isAccess(status)) throw cannot(`access is refused (${told}); ${advice}`, url, 'usage');
+      if (isRefused) throw cannot(`access is refused (${told}); ${advice}`, url, 'usage');
       const error = cannot(`the server answers ${told}`, url);
       const afterMs = retryAfterMs(headers['retry-after'], retry.clock.now()) ?? 0;
       return { again: error, afterMs };
@@ -218,7 +225,7 @@ function answerOf(response: IncomingMessage, stallMs: number): Answer {
 
 /** Sends the body; a body that is not what it says fails before its last byte is sent. Ends when nobody listens. */
 async function send(
-  request: http.ClientRequest,
+  request: ClientRequest,
   { url, body }: { readonly url: URL; readonly body: Body },
   moved: () => void,
 ): Promise<void> {
@@ -243,7 +250,7 @@ async function send(
 }
 
 /** Whether the chunk went out: it may be used again after that. */
-const written = (request: http.ClientRequest, chunk: Uint8Array): Promise<boolean> =>
+const written = (request: ClientRequest, chunk: Uint8Array): Promise<boolean> =>
   new Promise(done => {
     const gone = (): void => done(false);
     request.once('close', gone);

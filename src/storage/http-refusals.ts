@@ -1,5 +1,4 @@
 /** What goes wrong between an HTTP server and us, in sentences, which never tell credentials. */
-import { STATUS_CODES } from 'node:http';
 import { GranaryError } from '../errors.ts';
 
 /** The URL as messages show it: neither credentials nor what a signed one carries in its query. */
@@ -20,9 +19,12 @@ export function refusal(
 }
 
 export const statusText = (status: number): string =>
-  `${status} ${STATUS_CODES[status] ?? ''}`.trimEnd();
+  `${status} ${process.getBuiltinModule('node:http').STATUS_CODES[status] ?? ''}`.trimEnd();
 
 export const isFine = (status: number): boolean => status >= 200 && status < 300;
+
+/** Of an answer that was given as one: a 403 of who read something there before. */
+export const isMissing = (status: number): boolean => [403, 404, 410].includes(status);
 
 /** Of what was to be put. */
 export const wrongSize = (url: URL, expected: number, actual?: number): GranaryError =>

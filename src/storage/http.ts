@@ -12,7 +12,7 @@ import { GranaryError } from '../errors.ts';
 import { credentialsFor } from './http-credentials.ts';
 import { type Download, encodingOf, heldBytes, lengthOf, openDownload } from './http-download.ts';
 import { discarded, exchanges } from './http-exchange.ts';
-import { isFine, refusal, shown, statusText, wrongSize } from './http-refusals.ts';
+import { isFine, isMissing, refusal, shown, statusText, wrongSize } from './http-refusals.ts';
 import { Patience, type RetryPolicy, usualRetry } from './retry.ts';
 import {
   type Body,
@@ -84,7 +84,7 @@ export function httpStorage(
       const answer = await ask({ method: 'HEAD', url }, new Patience(retry));
       const { status, headers } = answer;
       await discarded(answer);
-      if (status === 404 || status === 410) return undefined;
+      if (isMissing(status)) return undefined;
       const size = encodingOf(headers) === undefined ? lengthOf(headers) : undefined;
       if (status !== 200 || size === undefined) return statByGet(url);
       const modified = new Date(headers['last-modified'] ?? '');

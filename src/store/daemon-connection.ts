@@ -3,7 +3,7 @@
  * follows in its stream would mean nothing. What the daemon refuses is told in its own words.
  */
 import { once } from 'node:events';
-import { createConnection, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { readable } from '../bytes.ts';
 import { type ErrorCode, GranaryError } from '../errors.ts';
 import {
@@ -76,7 +76,7 @@ export class Daemon {
 }
 
 async function connect(file: string): Promise<DaemonConnection> {
-  const socket = createConnection({ path: file });
+  const socket = process.getBuiltinModule('node:net').createConnection({ path: file });
   const connection = new DaemonConnection(socket, file);
   try {
     await once(socket, 'connect').catch(error => {

@@ -186,7 +186,7 @@ test('without closure the rest has to be there, or in a cache that is left out',
   assert.ok(!existsSync(to), 'nothing was written');
   const { plan } = await copy(healthy.cache, to, {
     ...wish,
-    exclude: { caches: [], paths: new Set([baseName(healthy.paths.lib)]) },
+    exclude: { ...nothingExcluded, paths: new Set([baseName(healthy.paths.lib)]) },
   });
   assert.deepEqual(plan.excluded, new Set([healthy.paths.lib]));
   assert.deepEqual(narInfosIn(to), keysOf('app'));
@@ -200,7 +200,7 @@ test('what another cache has with the same NAR is left out, and the union is who
   const [base, rest] = [fresh(), fresh()];
   await copy(healthy.cache, base, { roots: [healthy.paths.lib] });
   const { plan } = await copy(healthy.cache, rest, {
-    exclude: { caches: [stored(base)], paths: new Set() },
+    exclude: { ...nothingExcluded, caches: [stored(base)] },
   });
   assert.deepEqual(plan.excluded, new Set([healthy.paths.base, healthy.paths.lib]));
   assert.deepEqual(narInfosIn(rest), keysOf('app', 'twin', 'plain'));
@@ -323,7 +323,7 @@ test('make leaves out what another cache has with the same NAR, and remembers wh
   const [base, rest] = [fresh(), fresh()];
   await copy(healthy.cache, base, { roots: [healthy.paths.lib] });
   const storage = stored(rest);
-  const exclude = { caches: [stored(base)], paths: new Set<string>() };
+  const exclude = { ...nothingExcluded, caches: [stored(base)] };
   const sources = [{ store: healthy.store, roots: [healthy.paths.app] }];
   const settings = { storeDir: defaultStoreDir, listings: false };
   const plan = await planMake(sources, storage, { ...settings, exclude });
@@ -343,7 +343,7 @@ test('make leaves out what another cache has with the same NAR, and remembers wh
   assert.deepEqual(await findingsIn(rest, { also: stored(base) }), []);
   const again = await planMake(sources, stored(fresh()), {
     ...settings,
-    exclude: { caches: [], paths: new Set([baseName(healthy.paths.base)]) },
+    exclude: { ...nothingExcluded, paths: new Set([baseName(healthy.paths.base)]) },
   });
   assert.deepEqual(again.excluded, new Set([healthy.paths.base]));
 });

@@ -112,7 +112,8 @@ test('what the target has is no hole, and stays', async () => {
 });
 
 test('what another cache has is excluded, and not unwanted', async () => {
-  const exclude = { caches: [], paths: new Set([baseName(paths.lib), baseName(paths.base)]) };
+  const names = new Set([baseName(paths.lib), baseName(paths.base)]);
+  const exclude = { ...nothingExcluded, paths: names };
   const { unwanted, moves } = await planned(fresh(), { exclude, filter: { names: ['lib'] } });
   assert.deepEqual([unwanted, moves.length], [[], 3]);
 });

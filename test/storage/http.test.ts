@@ -174,6 +174,18 @@ for (const status of [404, 410])
     assert.equal(await storage.head('x'), undefined);
   });
 
+test('403 is absent for whom the server gave something before: a bucket that may not be listed says so', async () => {
+  const [storage, { behind }] = await opened((question, reply, rest) =>
+    question.url!.endsWith('/there') ? rest.pass() : reply.writeHead(403).end('AccessDenied'),
+  );
+  await behind.put('there', bodyOf('1'));
+  await assert.rejects(storage.get('x'), { code: 'usage' });
+  assert.equal(String(await read(await storage.get('there'))), '1');
+  assert.equal(await storage.get('x'), undefined);
+  assert.equal(await storage.head('x'), undefined);
+  await assert.rejects(storage.put('x', bodyOf('2')), { code: 'usage' });
+});
+
 test('the sentence for a refused access names where credentials can be given', async () => {
   const [storage] = await opened((_, reply) => reply.writeHead(401).end());
   await assert.rejects(storage.head('x'), { message: /netrc.*GRANARY_HTTP_TOKEN/ });
@@ -225,14 +237,17 @@ test('a circle of redirects and an endless chain are unavailable, at once', asyn
 test('credentials go to the server that was named, and to no other', async () => {
   const elsewhere = await serve(temporaryFolder());
   await elsewhere.behind.put('x', bodyOf('1'));
-  const options = { ...quick, env: { ...quick.env, GRANARY_HTTP_TOKEN: 'secret-token' } };
+  const options = {
+    ...quick,
+    env: { ...quick.env, GRANARY_HTTP_TOKEN: 'x.example=other 127.0.0.1=secret-token=' },
+  };
   const [storage, { asked }] = await opened(
     (_, reply) =>
       reply.writeHead(302, { location: `${elsewhere.url.replace('//', '//u:p@')}/x` }).end(),
     options,
   );
   assert.equal(String(await read(await storage.get('x'))), '1');
-  assert.equal(asked[0]!.headers.authorization, 'Bearer secret-token');
+  assert.equal(asked[0]!.headers.authorization, 'Bearer secret-token=');
   assert.equal(elsewhere.asked[0]!.headers.authorization, undefined);
   await storage.follow!(`${elsewhere.url}/x`);
   assert.equal(elsewhere.asked[1]!.headers.authorization, undefined);
@@ -251,13 +266,15 @@ test('who we are is told by the URL, netrc, a token, and the default of netrc, i
   );
   netrc('.netrc', 'machine 127.0.0.1\n  login home\n  password p\n');
   const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`;
-  const token = { GRANARY_HTTP_TOKEN: 'token' };
+  const token = { GRANARY_HTTP_TOKEN: '127.0.0.1=token' };
+  const foreign = { GRANARY_HTTP_TOKEN: '127.0.0.2=token', HOME: '/nowhere' };
   for (const [expected, user, query, env] of [
     [basic('u@x:p:w'), 'u%40x:p%3Aw@', `?netrc-file=${own}`, token],
     [basic('me:a b'), '', `?netrc-file=${own}`, token],
     [basic('me:a b'), '', '', { NETRC: own }],
     [basic('home:p'), '', '', { HOME: folder }],
     ['Bearer token', '', `?netrc-file=${other}`, token],
+    [undefined, '', '', foreign],
     [basic('d:d'), '', '', { NETRC: other }],
     [undefined, '', '?trusted=1', { HOME: '/nowhere' }],
   ] as const) {
@@ -270,10 +287,10 @@ test('who we are is told by the URL, netrc, a token, and the default of netrc, i
   }
 });
 
-test('a netrc file that was named and is not there is told, a token with a line break too', () => {
+test('a netrc file that was named and is not there is told, a token without its host too', () => {
   const none = 'http://x.invalid/?netrc-file=/no/where';
   assert.throws(() => httpStorage(none), { message: /netrc file \/no\/where/ });
-  const env = { HOME: '/nowhere', GRANARY_HTTP_TOKEN: 'secret\nx' };
+  const env = { HOME: '/nowhere', GRANARY_HTTP_TOKEN: 'secret' };
   assert.throws(
     () => httpStorage('http://x.invalid/', { env }),
     (error: GranaryError) => error.code === 'usage' && !error.message.includes('secret'),
@@ -281,7 +298,7 @@ test('a netrc file that was named and is not there is told, a token with a line 
 });
 
 test('no message and no fact tells credentials', async () => {
-  const env = { HOME: '/nowhere', GRANARY_HTTP_TOKEN: 'hunter2-token' };
+  const env = { HOME: '/nowhere', GRANARY_HTTP_TOKEN: '127.0.0.1=hunter2-token' };
   const served = await serve(temporaryFolder(), (_, reply) => reply.writeHead(401).end());
   const name = `${served.url.replace('//', '//user:hunter2@')}?netrc-file=`;
   for (const storage of [httpStorage(name, quick), httpStorage(served.url, { ...quick, env })])

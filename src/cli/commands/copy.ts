@@ -8,8 +8,9 @@ import type { Packing } from '../../flow/repack.ts';
 import { openStorage } from '../../storage/open.ts';
 import type { Storage } from '../../storage/storage.ts';
 import type { Arguments } from '../arguments.ts';
-import { exclusionOf, openCacheToRead, refuseReadOnly } from '../caches.ts';
+import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
+import { exclusionOf } from '../exclusion.ts';
 import type { Face } from '../face.ts';
 import { filterOf, filterOptions, showUnwanted, unwantedText } from '../filter.ts';
 import { readSecretKey } from '../key-files.ts';
@@ -32,8 +33,8 @@ debuginfo and realisations come along. A ROOT is a store path, its base name, or
       help: 'a secret key to sign what is copied with, once its NAR is proven. Repeatable',
     },
     exclude: {
-      value: 'CACHE|FILE',
-      help: 'leave out what this cache has too, or what this list of store paths\nnames. Repeatable',
+      value: 'WHAT',
+      help: 'leave out what this cache has too, or the closure of this path in the\nstore, or what a file lists. Repeatable',
     },
     ...filterOptions,
     'no-closure': { help: 'copy the ROOTs alone; the target, or --exclude, has to have the rest' },
