@@ -62,6 +62,22 @@ export interface NarFault {
 
 /** Checks one file, to its last byte. Fails only when the bytes cannot be had. */
 export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts> {
+  const nar = checkedNar(bytes, claim, true);
+  for (;;) {
+    const { done, value } = await nar.next();
+    if (done) return value;
+  }
+}
+
+/**
+ * The NAR that comes out of one file, and at the end what it really is: nobody may believe it before. Big chunks are
+ * gone when the next is asked for, if they may be `lent`.
+ */
+export async function* checkedNar(
+  bytes: Bytes,
+  claim: NarClaim,
+  lent = false,
+): AsyncGenerator<Uint8Array, NarFacts> {
   const file = new Sum('sha256');
   const out = new Outcome(claim);
   let fileSize = 0;
@@ -78,14 +94,21 @@ export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts>
   const input = tapped();
   let ended = false;
   try {
-    const nar = codecFor(claim.compression).decompress(keptOpen(input), claim.limit, true);
-    for await (const chunk of nar) out.push(chunk);
-    ended = true;
-    fault = out.fault();
-  } catch (error) {
-    fault = { kind: kindOf(error, out.narIsDone), message: (error as Error).message };
+    try {
+      const nar = codecFor(claim.compression).decompress(keptOpen(input), claim.limit, lent);
+      for await (const chunk of nar) {
+        out.push(chunk);
+        yield chunk;
+      }
+      ended = true;
+      fault = out.fault();
+    } catch (error) {
+      fault = { kind: kindOf(error, out.narIsDone), message: (error as Error).message };
+    }
+    for await (const _ of input); // the file's own hash is of all of it, whatever came out
+  } finally {
+    await input.return(undefined); // where nobody wants the rest
   }
-  for await (const _ of input); // the file's own hash is of all of it, whatever came out
   const fileHash = hashOf('sha256', file.digest());
   return {
     fileHash,

@@ -8,10 +8,7 @@ import { codecFor } from '../cache/codec.ts';
 import { GranaryError, systemError } from '../errors.ts';
 import { hashOf } from '../format/hash.ts';
 import { type ListingNode, printListing } from '../format/nar-listing.ts';
-import { dumpNar } from '../store/daemon.ts';
-import { Daemon } from '../store/daemon-connection.ts';
-import { dumpTree } from '../store/filesystem.ts';
-import type { Content } from '../store/store.ts';
+import { openContents } from '../store/content.ts';
 import type {
   FromWorker,
   Packed,
@@ -51,8 +48,7 @@ const say = (message: FromWorker, ...moved: Uint8Array[]): void =>
     moved.map(bytes => bytes.buffer as ArrayBuffer),
   );
 
-/** Each thread has a connection of its own to a daemon, which has a process of its own for each. */
-const daemons = new Map<string, Daemon>();
+const narOf = openContents();
 
 const awaited = new Map<number, (piece: Piece) => void>();
 let offers = 0;
@@ -85,7 +81,7 @@ async function pack(task: PackTask): Promise<Packed> {
   using file = new PackedFile(task.spool);
 
   async function* blocks(): AsyncGenerator<Buffer> {
-    listing = yield* narOf(task.content);
+    listing = yield* narOf(task.content, { block: nextBlock, listing: settings.listing });
   }
   const count = (block: Buffer): void => {
     nar.update(block);
@@ -134,16 +130,6 @@ async function pack(task: PackTask): Promise<Packed> {
   }
   return { ...file.end(nar, narSize, listing), toldBytes: told };
 }
-
-function narOf(content: Content): AnyGenerator<Buffer, ListingNode | undefined> {
-  const options = { block: nextBlock, listing: settings.listing };
-  if ('tree' in content) return dumpTree(content.tree, options);
-  const daemon = daemons.get(content.daemon) ?? new Daemon(content.daemon);
-  daemons.set(content.daemon, daemon);
-  return dumpNar(content.path, daemon, options);
-}
-
-type AnyGenerator<T, Result> = Generator<T, Result> | AsyncGenerator<T, Result>;
 
 /** The compressed file as it grows: in memory while it may be, else in its spool file. */
 class PackedFile implements Disposable {

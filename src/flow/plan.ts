@@ -7,8 +7,9 @@ import { fingerprint } from '../format/signature.ts';
 import { type StoreDir, type StorePath, storeDirOf } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Store } from '../store/store.ts';
-import { closureOf } from './closure.ts';
+import { closureOf, infosOf } from './closure.ts';
 import { type Exclusion, isExcluded, nothingExcluded } from './exclude.ts';
+import { addReferred } from './referred.ts';
 
 /** A store to read from, and what is wanted of it. */
 export interface Source {
@@ -43,6 +44,8 @@ interface PlanOptions {
   readonly storeDir: StoreDir;
   /** Whether a path without its listing is not complete. */
   readonly listings: boolean;
+  /** Exactly the roots, whatever they refer to. */
+  readonly noClosure?: boolean;
   readonly exclude?: Exclusion;
   /** Told early that there is no cache yet, so that all has to be packed. */
   readonly onEmpty?: () => void;
@@ -51,23 +54,25 @@ interface PlanOptions {
 /**
  * Compares the closures of the sources with what the cache already has. Writes nothing.
  *
- * @throws GranaryError as `closureOf` and `inspectTarget` do
+ * @throws GranaryError as `closureOf` and `inspectTarget` do, and `absent` for a reference that nobody has, without the
+ * closure
  */
 export async function planMake(
   sources: readonly Source[],
   storage: Storage,
-  { storeDir, listings, exclude = nothingExcluded, onEmpty }: PlanOptions,
+  { storeDir, listings, noClosure = false, exclude = nothingExcluded, onEmpty }: PlanOptions,
 ): Promise<MakePlan> {
   const target = await inspectTarget(storage, storeDir);
   const isEmpty = target === undefined && (await storage.top?.())?.length === 0;
   if (isEmpty) onEmpty?.();
+  const there = async (path: StorePath) => (isEmpty ? undefined : foundIn(storage, path));
   const seen = new Set<StorePath>();
   const present = new Set<StorePath>();
   const excluded = new Set<StorePath>();
   const packs: Pack[] = [];
   let needsSignatures = false;
   for (const { store, roots } of sources)
-    for (const info of await closureOf(roots, store)) {
+    for (const info of await (noClosure ? infosOf : closureOf)(roots, store)) {
       if (seen.has(info.path)) continue;
       seen.add(info.path);
       if (await isExcluded(info, exclude)) {
@@ -75,7 +80,7 @@ export async function planMake(
         continue;
       }
       needsSignatures ||= info.ca === undefined && info.signatures.length === 0;
-      const found = isEmpty ? undefined : await foundIn(storage, info.path);
+      const found = await there(info.path);
       const lack = await lackOf(info, found, storage, listings);
       if (lack === undefined) present.add(info.path);
       else {
@@ -83,6 +88,11 @@ export async function planMake(
         packs.push({ info: withSignaturesOf(found, info), store, ...again });
       }
     }
+  if (noClosure) {
+    const source = sources.map(({ store }) => store.url).join(', ');
+    const infos = new Map(packs.map(({ info }) => [info.path, info]));
+    await addReferred(infos, { present, excluded }, { source, there, exclude });
+  }
   const freeBytes = await storage.free?.();
   return {
     roots: sources.flatMap(source => source.roots),

@@ -3,10 +3,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { codecFor, type WritableCompression } from '../../cache/codec.ts';
 import { explained, GranaryError } from '../../errors.ts';
-import { executeMake } from '../../flow/make.ts';
-import { packSettings } from '../../flow/pack-all.ts';
-import { PackPool } from '../../flow/pack-pool.ts';
-import { planMake, type Source } from '../../flow/plan.ts';
+import type { Source } from '../../flow/plan.ts';
 import { parseReferencesGraph } from '../../format/references-graph.ts';
 import type { StoreDir, StorePath } from '../../format/store-path.ts';
 import { openStorage } from '../../storage/open.ts';
@@ -16,11 +13,11 @@ import { openStore, placesOf } from '../../store/open.ts';
 import { resolveRoot } from '../../store/roots.ts';
 import type { Content } from '../../store/store.ts';
 import type { Arguments } from '../arguments.ts';
-import { exclusionOf } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
+import { kindOf } from '../ends.ts';
 import type { Face } from '../face.ts';
-import { readSecretKey } from '../key-files.ts';
-import { showEvent, showPlan, showStart, showSummary } from '../show-make.ts';
+import { makeCache } from '../making.ts';
+import { rootsIn } from '../root-list.ts';
 import { growHeapSlowly } from '../small-heap.ts';
 
 const compressions = ['zstd', 'xz', 'gzip', 'br', 'none'] as const;
@@ -46,6 +43,8 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
       value: 'FILE',
       help: 'a references graph in place of the database: an .attrs.json with\nexportReferencesGraph, or one of its arrays. Repeatable',
     },
+    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
+    'no-closure': { help: 'pack the ROOTs alone; the cache, or --exclude, has to have the rest' },
     compression: { value: 'NAME', help: 'zstd (default), xz, gzip, br or none' },
     level: { value: 'N', help: 'defaults: zstd 3, xz 6, gzip 6, br 5' },
     sign: { value: 'FILE', help: 'a secret key to sign what is packed with. Repeatable' },
@@ -86,41 +85,25 @@ async function run(args: Arguments, face: Face): Promise<number> {
     );
   const compression = args.word('compression', compressions) ?? 'zstd';
   const level = levelOf(args, compression);
-  const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
   const priority = args.number('priority', 0, 2 ** 31 - 1);
   if (compression === 'xz') await codecFor('xz').compressPiece!(new Uint8Array(), level); // or says what lacks
+  if (kindOf(to) === 'store')
+    throw new GranaryError(
+      'usage',
+      `Cannot make a cache in the store ${to}: name a folder, as in --to ./cache; "granary copy" writes into stores`,
+    );
   const storage = openStorage(to, { flush: !args.has('no-flush') });
   const { sources, storeDir } = await sourcesOf(args, face);
+  const cacheInfo = {
+    ...(priority === undefined ? {} : { priority }),
+    ...(args.has('want-mass-query') ? { wantMassQuery: true } : {}),
+  };
   const listings = args.has('listings');
-  const keys = args.all('sign').map(readSecretKey);
-
-  const dryRun = args.has('dry-run');
-  await using pool = new PackPool(packSettings(storage, { compression, level, listings }));
-  const plan = await planMake(sources, storage, {
-    storeDir,
-    listings,
-    exclude: await exclusionOf(args.all('exclude')),
-    onEmpty: () => pool.start(dryRun ? 0 : 1),
-  });
-  if (dryRun) return showPlan(plan, storage, face);
-  showStart(plan, storage, face);
-  const made = await executeMake(plan, storage, {
-    storeDir,
-    compression,
-    level,
-    listings,
-    keys,
-    cacheInfo: {
-      ...(priority === undefined ? {} : { priority }),
-      ...(args.has('want-mass-query') ? { wantMassQuery: true } : {}),
-    },
-    closedBy: args.all('exclude'),
-    jobs,
-    pool,
-    report: event => showEvent(event, plan, face),
-  });
-  face.done();
-  return showSummary(plan, made, { storage, keys, ms: Date.now() - start, face });
+  return makeCache(
+    { storage, sources, storeDir, compression, level, listings, cacheInfo, start },
+    args,
+    face,
+  );
 }
 
 function levelOf(args: Arguments, compression: WritableCompression): number {
@@ -147,9 +130,10 @@ async function sourcesOf(
     const graph = parseReferencesGraph(readGraph(file), storeDir);
     sources.push({ store: graphStore(file, graph, places), roots: graph.roots });
   }
-  if (args.words.length > 0) {
+  const words = [...args.words, ...args.all('roots').flatMap(rootsIn)];
+  if (words.length > 0) {
     const store = sources[0]?.store ?? openStore(args.last('from') ?? 'auto');
-    const roots = args.words.map(word => resolveRoot(word, store));
+    const roots = words.map(word => resolveRoot(word, store));
     for (const root of roots)
       if (root.endsWith('.drv')) hintAtOutputs(root, store.content(root), face);
     sources.push({ store, roots });
