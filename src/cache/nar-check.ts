@@ -83,12 +83,18 @@ export async function* checkedNar(
   let fileSize = 0;
   let looksLike: string | undefined;
   let fault: NarFault | undefined;
+  let unread: { readonly error: unknown } | undefined;
   async function* tapped(): AsyncGenerator<Uint8Array> {
-    for await (const chunk of bytes) {
-      if (fileSize === 0) looksLike = compressionOf(chunk);
-      file.update(chunk);
-      fileSize += chunk.length;
-      yield chunk;
+    try {
+      for await (const chunk of bytes) {
+        if (fileSize === 0) looksLike = compressionOf(chunk);
+        file.update(chunk);
+        fileSize += chunk.length;
+        yield chunk;
+      }
+    } catch (error) {
+      unread = { error };
+      throw error;
     }
   }
   const input = tapped();
@@ -103,6 +109,7 @@ export async function* checkedNar(
       ended = true;
       fault = out.fault();
     } catch (error) {
+      if (unread) throw unread.error; // which says nothing about the file
       fault = { kind: kindOf(error, out.narIsDone), message: (error as Error).message };
     }
     for await (const _ of input); // the file's own hash is of all of it, whatever came out
@@ -276,7 +283,7 @@ function kindOf(error: unknown, narIsDone: boolean): NarFault['kind'] {
   if (code === 'usage') return 'unread';
   if (code === 'corrupt') return narIsDone ? 'trailing' : 'long';
   if (code === 'malformed') return 'data';
-  throw error; // a source that cannot be read says nothing about the file
+  throw error;
 }
 
 const beginnings: readonly (readonly [string, string])[] = [

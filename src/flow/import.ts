@@ -131,6 +131,7 @@ export async function executeImport<Info extends PathInfo>(
         if (!bad) throw error;
         done.paths += there.size;
         for (const [path, bytes] of sent) if (!there.has(path)) done.narBytes -= bytes;
+        tell();
         fail(bad.info.path, broken ? told : refusal(bad.info, store, told));
         rest = rest.filter(each => each !== bad && !there.has(each.info.path));
       }

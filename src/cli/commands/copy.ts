@@ -12,7 +12,7 @@ import type { StorePath } from '../../format/store-path.ts';
 import { openStorage } from '../../storage/open.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { openStore, openStoreToWrite } from '../../store/open.ts';
-import { resolveRoot } from '../../store/roots.ts';
+import { findRoot } from '../../store/roots.ts';
 import type { Store } from '../../store/store.ts';
 import type { Arguments } from '../arguments.ts';
 import { exclusionOf, openCacheToRead, refuseReadOnly } from '../caches.ts';
@@ -119,8 +119,11 @@ function refuseForStores(args: Arguments, target: 'cache' | 'store'): void {
       throw new GranaryError('usage', `Cannot use --${option} here: ${reason}; leave it out`);
 }
 
-const rootsOf = (store: Store, { roots = [] }: Run): StorePath[] =>
-  roots.map(root => resolveRoot(root, store));
+async function rootsOf(store: Store, { roots = [] }: Run): Promise<readonly StorePath[]> {
+  const found = new Set<StorePath>();
+  for (const root of roots) found.add(await findRoot(root, store));
+  return [...found];
+}
 
 const toItself = (url: string): GranaryError =>
   new GranaryError('usage', `Cannot copy ${url} to itself: name another --to`);
@@ -128,7 +131,7 @@ const toItself = (url: string): GranaryError =>
 async function supplyOf(from: string, kind: 'cache' | 'store', one: Run): Promise<Supply> {
   if (kind === 'cache') return cacheSupply(await openCacheToRead(from), one.roots);
   const store = openStore(from);
-  return storeSupply(store, rootsOf(store, one));
+  return storeSupply(store, await rootsOf(store, one));
 }
 
 /** Into a store, through who writes it. */
@@ -161,7 +164,7 @@ async function packed(from: string, to: string, one: Run): Promise<number> {
   return makeCache(
     {
       storage,
-      sources: [{ store, roots: rootsOf(store, one) }],
+      sources: [{ store, roots: await rootsOf(store, one) }],
       storeDir: store.storeDir,
       compression: 'zstd',
       level: codecFor('zstd').levels!.usual,
