@@ -26,18 +26,26 @@ interface RunningDaemon {
   kill(): void;
 }
 
+interface DaemonWish {
+  /** Lines for its configuration. */
+  readonly config?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  /** `client` is never root. */
+  readonly as?: 'client' | 'self';
+}
+
 export async function startDaemon(
   age: Nix['age'],
   store: ClientStore,
   t: TestContext,
-  { config = '', env = {} }: { readonly config?: string; readonly env?: NodeJS.ProcessEnv } = {},
+  { config = '', env = {}, as = 'self' }: DaemonWish = {},
 ): Promise<RunningDaemon> {
   const socket = join(scratch(), 'socket');
   const daemon = (await nix(age)).start('nix-daemon', [], {
     store,
     config,
     env: { NIX_DAEMON_SOCKET_PATH: socket, ...env },
-    as: 'self',
+    as,
   });
   const said: Buffer[] = [];
   daemon.stderr!.on('data', bytes => said.push(bytes));
