@@ -6,7 +6,7 @@
  * Paths go in batches, references before referrers. What fails takes along only what refers to it; what was added stays,
  * and the next run adds the rest.
  */
-import { collect } from '../bytes.ts';
+import { type Bytes, collect } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { type SecretKey, signWith } from '../format/key.ts';
 import type { PathInfo } from '../format/path-info.ts';
@@ -52,94 +52,127 @@ export async function executeImport<Info extends PathInfo>(
   store: WritableStore,
   { keys, report }: ImportOptions,
 ): Promise<ImportSummary> {
-  const failed = new Map<StorePath, GranaryError>();
-  const held: StorePath[] = [];
-  const lost = new Set<StorePath>();
+  const lost = new Losses();
   const done = { narBytes: 0, paths: 0 };
   const totals = { totalNarBytes: plan.narBytes, totalPaths: plan.moves.length };
-  const tell = (): void => report({ ...done, ...totals });
-  const fail = (path: StorePath, error: GranaryError): void => {
-    failed.set(path, error);
-    lost.add(path);
+  const count = (paths: number, narBytes: number): void => {
+    done.paths += paths;
+    done.narBytes += narBytes;
+    report({ ...done, ...totals });
   };
-  const isBehind = ({ references }: PathInfo): boolean =>
-    references.some(reference => lost.has(reference));
-  const isHeld = (info: PathInfo): boolean => {
-    if (!isBehind(info)) return false;
-    held.push(info.path);
-    lost.add(info.path);
-    return true;
-  };
-
-  /** What may be sent, with our signatures: small NARs are read now, and big ones that we sign for. */
-  const ready = async (infos: readonly Info[]): Promise<readonly PathToAdd[]> => {
-    const kept = new Map<StorePath, Buffer>();
-    await each(infos, supply.atOnce, async info => {
-      const isSmall = info.narSize <= keptNar;
-      if (isBehind(info) || !(isSmall || keys.length > 0)) return;
-      try {
-        const bytes = isSmall ? await collect(supply.nar(info), keptNar) : await drain(info);
-        if (bytes) kept.set(info.path, bytes);
-      } catch (error) {
-        fail(info.path, ofOnePath(error));
-      }
-    });
-    return infos
-      .filter(info => !lost.has(info.path) && !isHeld(info))
-      .map(info => ({
-        info: withSignatures(info, keys),
-        nar: () => {
-          const bytes = kept.get(info.path);
-          return bytes ? [bytes] : supply.nar(info);
-        },
-      }));
-  };
-  const drain = async (info: Info): Promise<undefined> => {
-    for await (const _ of supply.nar(info));
-  };
-
-  const addBatch = async (batch: readonly PathToAdd[]): Promise<void> => {
-    for (let rest = batch; rest.length > 0; rest = rest.filter(({ info }) => !isHeld(info))) {
-      const sent = new Map<StorePath, number>();
-      let broken: { readonly path: StorePath; readonly error: unknown } | undefined;
-      const counted = ({ info, nar }: PathToAdd): PathToAdd => ({
-        info,
-        nar: async function* () {
-          try {
-            for await (const bytes of nar()) {
-              yield bytes;
-              done.narBytes += bytes.length;
-              sent.set(info.path, (sent.get(info.path) ?? 0) + bytes.length);
-              tell();
-            }
-          } catch (error) {
-            broken = { path: info.path, error };
-            throw error;
-          }
-        },
-      });
-      try {
-        await store.add(rest.map(counted));
-        done.paths += rest.length;
-        return tell();
-      } catch (error) {
-        const told = ofOnePath(broken?.error ?? error);
-        const there = await store.valid(rest.map(({ info }) => info.path));
-        const bad = rest.find(({ info: { path } }) =>
-          broken ? path === broken.path : !there.has(path),
-        );
-        if (!bad) throw error;
-        done.paths += there.size;
-        for (const [path, bytes] of sent) if (!there.has(path)) done.narBytes -= bytes;
-        tell();
-        fail(bad.info.path, broken ? told : refusal(bad.info, store, told));
-        rest = rest.filter(each => each !== bad && !there.has(each.info.path));
-      }
-    }
-  };
-
-  for (const batch of batches(plan.moves)) await addBatch(await ready(batch));
+  for (const infos of batches(plan.moves)) {
+    const batch = await ready(infos, supply, { keys, lost });
+    await addBatch(batch, store, { lost, count });
+  }
+  const { failed, held } = lost;
   return { added: done.paths, narBytes: done.narBytes, failed, held };
+}
+
+/** What does not go, and what cannot since it refers to such. */
+class Losses {
+  readonly failed = new Map<StorePath, GranaryError>();
+  readonly held: StorePath[] = [];
+  readonly #all = new Set<StorePath>();
+
+  fail(path: StorePath, error: GranaryError): void {
+    this.failed.set(path, error);
+    this.#all.add(path);
+  }
+
+  /** Whether it is lost, by itself or by what it refers to. Who goes through paths in their order is told of all. */
+  takes({ path, references }: PathInfo): boolean {
+    if (this.#all.has(path)) return true;
+    if (!references.some(reference => this.#all.has(reference))) return false;
+    this.#all.add(path);
+    this.held.push(path);
+    return true;
+  }
+}
+
+interface Readying {
+  readonly keys: readonly SecretKey[];
+  readonly lost: Losses;
+}
+
+/** What may be sent, with our signatures: small NARs are read now, and big ones that we sign for. */
+async function ready<Info extends PathInfo>(
+  batch: readonly Info[],
+  supply: Supply<Info>,
+  { keys, lost }: Readying,
+): Promise<readonly PathToAdd[]> {
+  const infos = batch.filter(info => !lost.takes(info));
+  const kept = new Map<StorePath, Buffer>();
+  await each(infos, supply.atOnce, async info => {
+    const isSmall = info.narSize <= keptNar;
+    if (!isSmall && keys.length === 0) return;
+    try {
+      const bytes = await (isSmall ? collect(supply.nar(info), keptNar) : drain(supply.nar(info)));
+      if (bytes) kept.set(info.path, bytes);
+    } catch (error) {
+      lost.fail(info.path, ofOnePath(error));
+    }
+  });
+  return infos
+    .filter(info => !lost.takes(info))
+    .map(info => ({
+      info: withSignatures(info, keys),
+      nar: () => {
+        const bytes = kept.get(info.path);
+        return bytes ? [bytes] : supply.nar(info);
+      },
+    }));
+}
+
+async function drain(bytes: Bytes): Promise<undefined> {
+  for await (const _ of bytes);
+}
+
+interface Adding {
+  readonly lost: Losses;
+  /** Is told of paths that were added, and of bytes that were sent; less than none are taken back. */
+  readonly count: (paths: number, narBytes: number) => void;
+}
+
+/** Sends a batch, and after a failure what does not need the path that failed. */
+async function addBatch(
+  batch: readonly PathToAdd[],
+  store: WritableStore,
+  { lost, count }: Adding,
+): Promise<void> {
+  for (let rest = batch; rest.length > 0; rest = rest.filter(({ info }) => !lost.takes(info))) {
+    const sent = new Map<StorePath, number>();
+    let broken: { readonly path: StorePath; readonly error: unknown } | undefined;
+    const watched = ({ info, nar }: PathToAdd): PathToAdd => ({
+      info,
+      nar: async function* () {
+        try {
+          for await (const bytes of nar()) {
+            yield bytes;
+            sent.set(info.path, (sent.get(info.path) ?? 0) + bytes.length);
+            count(0, bytes.length);
+          }
+        } catch (error) {
+          broken = { path: info.path, error };
+          throw error;
+        }
+      },
+    });
+    try {
+      await store.add(rest.map(watched));
+      return count(rest.length, 0);
+    } catch (error) {
+      const told = ofOnePath(broken?.error ?? error);
+      const there = await store.valid(rest.map(({ info }) => info.path));
+      const bad = rest.find(({ info: { path } }) =>
+        broken ? path === broken.path : !there.has(path),
+      );
+      if (!bad) throw error;
+      const inVain = [...sent].filter(([path]) => !there.has(path));
+      count(there.size, -inVain.reduce((sum, [, bytes]) => sum + bytes, 0));
+      lost.fail(bad.info.path, broken ? told : refusal(bad.info, store, told));
+      rest = rest.filter(each => each !== bad && !there.has(each.info.path));
+    }
+  }
 }
 
 function withSignatures(info: PathInfo, keys: readonly SecretKey[]): PathInfo {
