@@ -1,7 +1,7 @@
 /** Daemons of every Nix, over stores that a test may write to. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
@@ -55,7 +55,7 @@ export async function startDaemon(
     // Its children serve the connections that we keep, and would hold these open for them.
     for (const pipe of [daemon.stdout!, daemon.stderr!]) pipe.destroy();
   });
-  for (let waits = 0; !existsSync(socket); waits++) {
+  for (let waits = 0; !listens(socket); waits++) {
     assert.ok(waits < 500 && daemon.exitCode === null, Buffer.concat(said).toString());
     await setTimeout(20);
   }
@@ -66,6 +66,15 @@ export async function startDaemon(
   };
   return { socket, kill };
 }
+
+/**
+ * Whether somebody listens: the socket is there a moment before. It is not tried, as a daemon may lose the connection
+ * that follows one which ends at once.
+ */
+const listens = (socket: string): boolean =>
+  readFileSync('/proc/net/unix', 'latin1')
+    .split('\n')
+    .some(line => line.endsWith(` ${socket}`) && line.split(/\s+/)[3] === '00010000');
 
 /** The socket of a daemon with these lines in its configuration. */
 export const daemonOf = async (
