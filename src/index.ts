@@ -73,11 +73,11 @@ export {
   type Storage,
 } from './storage/storage.ts';
 export { type AddedStore, addedStore, type PlainTree, parsePlainTree } from './store/added.ts';
-export { type DaemonStore, daemonStore, type PathToAdd } from './store/daemon.ts';
+export { type DaemonStore, daemonStore } from './store/daemon.ts';
 export { dumpTree } from './store/filesystem.ts';
 export { graphStore } from './store/graph.ts';
 export { type LocalPlaces, localStore } from './store/local.ts';
-export { openStore, placesOf, type StorePlaces } from './store/open.ts';
+export { openStore, openStoreToWrite, placesOf, type StorePlaces } from './store/open.ts';
 export { resolveRoot } from './store/roots.ts';
-export type { Content, Store } from './store/store.ts';
+export type { Content, PathToAdd, Store, WritableStore } from './store/store.ts';
 export { version } from './version.ts';

@@ -62,7 +62,7 @@ export interface NarFault {
 
 /** Checks one file, to its last byte. Fails only when the bytes cannot be had. */
 export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts> {
-  const nar = unpackNar(bytes, claim);
+  const nar = checkedNar(bytes, claim, true);
   for (;;) {
     const { done, value } = await nar.next();
     if (done) return value;
@@ -70,40 +70,52 @@ export async function checkNar(bytes: Bytes, claim: NarClaim): Promise<NarFacts>
 }
 
 /**
- * The NAR of a file as it comes out, and at the end what checkNar finds: until then nobody may believe it. Chunks of
- * over `keptBytes` may be lent.
+ * The NAR that comes out of one file, and at the end what it really is: nobody may believe it before. Big chunks are
+ * gone when the next is asked for, if they may be `lent`.
  */
-export async function* unpackNar(
+export async function* checkedNar(
   bytes: Bytes,
   claim: NarClaim,
-): AsyncGenerator<Uint8Array, NarFacts, void> {
+  lent = false,
+): AsyncGenerator<Uint8Array, NarFacts> {
   const file = new Sum('sha256');
   const out = new Outcome(claim);
   let fileSize = 0;
   let looksLike: string | undefined;
   let fault: NarFault | undefined;
+  let unread: { readonly error: unknown } | undefined;
   async function* tapped(): AsyncGenerator<Uint8Array> {
-    for await (const chunk of bytes) {
-      if (fileSize === 0) looksLike = compressionOf(chunk);
-      file.update(chunk);
-      fileSize += chunk.length;
-      yield chunk;
+    try {
+      for await (const chunk of bytes) {
+        if (fileSize === 0) looksLike = compressionOf(chunk);
+        file.update(chunk);
+        fileSize += chunk.length;
+        yield chunk;
+      }
+    } catch (error) {
+      unread = { error };
+      throw error;
     }
   }
   const input = tapped();
   let ended = false;
   try {
-    const nar = codecFor(claim.compression).decompress(keptOpen(input), claim.limit, true);
-    for await (const chunk of nar) {
-      out.push(chunk);
-      yield chunk;
+    try {
+      const nar = codecFor(claim.compression).decompress(keptOpen(input), claim.limit, lent);
+      for await (const chunk of nar) {
+        out.push(chunk);
+        yield chunk;
+      }
+      ended = true;
+      fault = out.fault();
+    } catch (error) {
+      if (unread) throw unread.error; // which says nothing about the file
+      fault = { kind: kindOf(error, out.narIsDone), message: (error as Error).message };
     }
-    ended = true;
-    fault = out.fault();
-  } catch (error) {
-    fault = { kind: kindOf(error, out.narIsDone), message: (error as Error).message };
+    for await (const _ of input); // the file's own hash is of all of it, whatever came out
+  } finally {
+    await input.return(undefined); // where nobody wants the rest
   }
-  for await (const _ of input); // the file's own hash is of all of it, whatever came out
   const fileHash = hashOf('sha256', file.digest());
   return {
     fileHash,
@@ -271,7 +283,7 @@ function kindOf(error: unknown, narIsDone: boolean): NarFault['kind'] {
   if (code === 'usage') return 'unread';
   if (code === 'corrupt') return narIsDone ? 'trailing' : 'long';
   if (code === 'malformed') return 'data';
-  throw error; // a source that cannot be read says nothing about the file
+  throw error;
 }
 
 const beginnings: readonly (readonly [string, string])[] = [

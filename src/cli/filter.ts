@@ -59,7 +59,10 @@ export function showUnwanted(unwanted: readonly Unwanted[], face: Face, isPlan: 
 }
 
 /** How many are left out, as the end of a sentence. */
-export function unwantedText({ unwanted, isOfRoots }: CopyPlan): string {
+export function unwantedText({
+  unwanted,
+  isOfRoots,
+}: Pick<CopyPlan, 'unwanted' | 'isOfRoots'>): string {
   if (unwanted.length === 0) return '';
   const causes = new Set(unwanted.map(({ because }) => because)).size;
   const what = counted(unwanted.length, isOfRoots ? 'root' : 'path');

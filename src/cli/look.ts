@@ -2,7 +2,8 @@
 import { statedStoreDir } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { type ReadCache, type ReadWish, readNarInfos } from '../flow/read-cache.ts';
-import type { NarInfo } from '../format/narinfo.ts';
+import type { NarInfo, PackedNar } from '../format/narinfo.ts';
+import type { PathInfo } from '../format/path-info.ts';
 import { defaultStoreDir, parseStoreDir } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import { openCacheToRead } from './caches.ts';
@@ -39,8 +40,8 @@ export async function lookAtOne(
   return { storage, info: infos.get(roots[0]!)! };
 }
 
-/** A narinfo as --json shows it. */
-export const infoEvent = ({ path, file, ...info }: NarInfo) => ({
+/** A narinfo, or what a store says of a path, as --json shows it. */
+export const infoEvent = ({ path, file, ...info }: PathInfo & { readonly file?: PackedNar }) => ({
   path,
   narHash: info.narHash,
   narSize: info.narSize,
@@ -48,8 +49,8 @@ export const infoEvent = ({ path, file, ...info }: NarInfo) => ({
   deriver: info.deriver ?? null,
   ca: info.ca ?? null,
   signatures: info.signatures,
-  url: file.url,
-  compression: file.compression,
-  fileHash: file.fileHash ?? null,
-  fileSize: file.fileSize ?? null,
+  url: file?.url ?? null,
+  compression: file?.compression ?? null,
+  fileHash: file?.fileHash ?? null,
+  fileSize: file?.fileSize ?? null,
 });

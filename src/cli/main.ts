@@ -21,7 +21,7 @@ const commands: Readonly<Record<string, { about: string; load: () => Promise<Com
     load: async () => (await import('./commands/repair.ts')).repair,
   },
   copy: {
-    about: 'copy paths from one cache to another, as they are',
+    about: 'copy paths between caches and stores',
     load: async () => (await import('./commands/copy.ts')).copy,
   },
   sign: {
@@ -33,7 +33,7 @@ const commands: Readonly<Record<string, { about: string; load: () => Promise<Com
     load: async () => (await import('./commands/diff.ts')).diff,
   },
   info: {
-    about: 'say what a cache is made of, or what it says of paths',
+    about: 'say what a cache is made of, or what a cache or store says of paths',
     load: async () => (await import('./commands/info.ts')).info,
   },
   ls: {

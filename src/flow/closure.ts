@@ -14,11 +14,7 @@ export async function closureOf(
   store: Store,
 ): Promise<readonly PathInfo[]> {
   const infos = store.closure ? await store.closure(roots) : await walk(roots, store);
-  for (const root of roots)
-    if (!infos.has(root))
-      throw new GranaryError('absent', `Cannot find ${root} in the store ${store.url}`, {
-        path: root,
-      });
+  for (const root of roots) if (!infos.has(root)) throw noRoot(root, store);
   for (const info of infos.values())
     for (const reference of info.references)
       if (!infos.has(reference))
@@ -29,6 +25,27 @@ export async function closureOf(
         );
   return topological(infos);
 }
+
+/**
+ * These paths alone, each after those of them that it refers to.
+ *
+ * @throws GranaryError `absent` naming one that the store lacks
+ */
+export async function infosOf(
+  paths: readonly StorePath[],
+  store: Store,
+): Promise<readonly PathInfo[]> {
+  const infos = new Map<StorePath, PathInfo>();
+  for (const path of paths) {
+    const info = await store.info(path);
+    if (!info) throw noRoot(path, store);
+    infos.set(path, info);
+  }
+  return topological(infos);
+}
+
+const noRoot = (root: StorePath, store: Store): GranaryError =>
+  new GranaryError('absent', `Cannot find ${root} in the store ${store.url}`, { path: root });
 
 async function walk(
   roots: readonly StorePath[],

@@ -4,7 +4,6 @@
  *     roots ─▶ narinfos of the source, by their references ─▶ what the target lacks, has otherwise, or may be left out
  */
 import { inspectTarget, statedStoreDir } from '../cache/cache.ts';
-import { GranaryError } from '../errors.ts';
 import type { NarInfo } from '../format/narinfo.ts';
 import { fingerprint, type Signature } from '../format/signature.ts';
 import {
@@ -16,10 +15,11 @@ import {
 import type { Storage } from '../storage/storage.ts';
 import { topological } from './closure.ts';
 import { each } from './each.ts';
-import { type Exclusion, isElsewhere, isExcluded } from './exclude.ts';
+import { type Exclusion, isExcluded } from './exclude.ts';
 import { type Filter, nothingFiltered, type Unwanted, wanted } from './filter.ts';
 import { foundIn, lackOf } from './plan.ts';
 import { readNarInfos, readsAtOnce } from './read-cache.ts';
+import { addReferred } from './referred.ts';
 
 export interface CopyPlan {
   readonly storeDir: StoreDir;
@@ -132,7 +132,8 @@ export async function planCopy(
   const kept = new Set(moves);
   const stays = new Map(infos);
   for (const move of candidates) if (!kept.has(move)) stays.delete(move.info.path);
-  await addReferred(stays, { present, excluded }, { source, there, exclude: wish.exclude });
+  const places = { source: source.url, there, exclude: wish.exclude };
+  await addReferred(stays, { present, excluded }, places);
   const sum = (size: (info: NarInfo) => number): number =>
     moves.reduce((total, { info }) => total + size(info), 0);
   return {
@@ -148,34 +149,4 @@ export async function planCopy(
     narBytes: sum(({ narSize }) => narSize),
     fileBytes: sum(({ file }) => file.fileSize ?? 0),
   };
-}
-
-interface Places {
-  readonly source: Storage;
-  readonly there: (path: StorePath) => Promise<NarInfo | string | undefined>;
-  readonly exclude: Exclusion;
-}
-
-/** What is referred to and does not move has to be in the target, or in a cache that is left out. */
-async function addReferred(
-  infos: ReadonlyMap<StorePath, NarInfo>,
-  { present, excluded }: { readonly present: Set<StorePath>; readonly excluded: Set<StorePath> },
-  { source, there, exclude }: Places,
-): Promise<void> {
-  const asked = new Set<StorePath>();
-  for (const { path, references } of infos.values())
-    for (const reference of references) {
-      if (infos.has(reference) || present.has(reference) || excluded.has(reference)) continue;
-      if (asked.has(reference)) continue;
-      asked.add(reference);
-      const found = await there(reference);
-      if (typeof found === 'object' && found.path === reference) present.add(reference);
-      else if (await isElsewhere(reference, exclude)) excluded.add(reference);
-      else
-        throw new GranaryError(
-          'absent',
-          `Cannot copy ${path} from ${source.url}: it refers to ${reference}, which is neither there nor in the target; name a cache that has it by --exclude`,
-          { path: reference, referrer: path },
-        );
-    }
 }

@@ -78,7 +78,7 @@ export function weigh(infos: Infos, roots: readonly StorePath[]): readonly Weigh
 }
 
 /** Bytes of NAR. */
-export const narSizeOf = (infos: Iterable<NarInfo>): number => {
+export const narSizeOf = (infos: Iterable<Pick<NarInfo, 'narSize'>>): number => {
   let sum = 0;
   for (const { narSize } of infos) sum += narSize;
   return sum;

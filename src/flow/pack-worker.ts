@@ -9,8 +9,7 @@ import { GranaryError, systemError } from '../errors.ts';
 import { debugMembersIn } from '../format/debug-info.ts';
 import { hashOf } from '../format/hash.ts';
 import { type ListingNode, printListing } from '../format/nar-listing.ts';
-import type { Daemon } from '../store/daemon-connection.ts';
-import { dumpTree } from '../store/filesystem.ts';
+import { openContents } from '../store/content.ts';
 import type {
   FromWorker,
   Packed,
@@ -50,8 +49,7 @@ const say = (message: FromWorker, ...moved: Uint8Array[]): void =>
     moved.map(bytes => bytes.buffer as ArrayBuffer),
   );
 
-/** Each thread has a connection of its own to a daemon, which has a process of its own for each. */
-const daemons = new Map<string, Daemon>();
+const contentNar = openContents();
 
 const awaited = new Map<number, (piece: Piece) => void>();
 let offers = 0;
@@ -134,24 +132,14 @@ async function pack(task: PackTask): Promise<Packed> {
   return { ...file.end(nar, narSize, listing), toldBytes: told };
 }
 
-/** What only a daemon or another cache needs is loaded by the first: it is a third of what a thread has to load. */
-async function narOf(
-  content: PackTask['content'],
-): Promise<AnyGenerator<Buffer, ListingNode | undefined>> {
-  const options = { block: nextBlock, listing: settings.listing || settings.debugInfo };
-  if ('tree' in content) return dumpTree(content.tree, options);
+/** What only another cache needs is loaded by the first. */
+async function narOf(content: PackTask['content']) {
   if ('file' in content) {
     const { unpacked } = await import('./unpacked.ts');
     return unpacked(content, nextBlock);
   }
-  const { dumpNar } = await import('../store/daemon.ts');
-  const { Daemon } = await import('../store/daemon-connection.ts');
-  const daemon = daemons.get(content.daemon) ?? new Daemon(content.daemon);
-  daemons.set(content.daemon, daemon);
-  return dumpNar(content.path, daemon, options);
+  return contentNar(content, { block: nextBlock, listing: settings.listing || settings.debugInfo });
 }
-
-type AnyGenerator<T, Result> = Generator<T, Result> | AsyncGenerator<T, Result>;
 
 /** The compressed file as it grows: in memory while it may be, else in its spool file. */
 class PackedFile implements Disposable {

@@ -7,9 +7,10 @@ import { fingerprint } from '../format/signature.ts';
 import { type StoreDir, type StorePath, storeDirOf } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Store } from '../store/store.ts';
-import { closureOf } from './closure.ts';
+import { closureOf, infosOf } from './closure.ts';
 import { type Exclusion, isExcluded, nothingExcluded } from './exclude.ts';
 import type { Origin } from './make-sides.ts';
+import { addReferred } from './referred.ts';
 
 /** A store to read from, and what is wanted of it. */
 export interface Source {
@@ -48,6 +49,8 @@ interface PlanOptions {
   readonly listings: boolean;
   /** Whether the plan names the derivers of all paths. */
   readonly logs?: boolean;
+  /** Exactly the roots, whatever they refer to. */
+  readonly noClosure?: boolean;
   readonly exclude?: Exclusion;
   /** Told early that there is no cache yet, so that all has to be packed. */
   readonly onEmpty?: () => void;
@@ -58,16 +61,26 @@ interface PlanOptions {
 /**
  * Compares the closures of the sources with what the cache already has. Writes nothing.
  *
- * @throws GranaryError as `closureOf` and `inspectTarget` do
+ * @throws GranaryError as `closureOf` and `inspectTarget` do, and `absent` for a reference that nobody has, without the
+ * closure
  */
 export async function planMake(
   sources: readonly Source[],
   storage: Storage,
-  { storeDir, listings, logs = false, exclude = nothingExcluded, onEmpty, onClosure }: PlanOptions,
+  {
+    storeDir,
+    listings,
+    logs = false,
+    noClosure = false,
+    exclude = nothingExcluded,
+    onEmpty,
+    onClosure,
+  }: PlanOptions,
 ): Promise<MakePlan> {
   const target = await inspectTarget(storage, storeDir);
   const isEmpty = target === undefined && (await storage.top?.())?.length === 0;
   if (isEmpty) onEmpty?.();
+  const there = async (path: StorePath) => (isEmpty ? undefined : foundIn(storage, path));
   const seen = new Set<StorePath>();
   const present = new Set<StorePath>();
   const excluded = new Set<StorePath>();
@@ -78,7 +91,7 @@ export async function planMake(
     const paths: StorePath[] = [];
     const derivers = new Set<StorePath>();
     origins.push({ store, paths, derivers });
-    const closure = await closureOf(roots, store);
+    const closure = await (noClosure ? infosOf : closureOf)(roots, store);
     onClosure?.(closure.length);
     for (const info of closure) {
       if (seen.has(info.path)) continue;
@@ -90,7 +103,7 @@ export async function planMake(
       }
       if (logs && info.deriver) derivers.add(info.deriver);
       needsSignatures ||= info.ca === undefined && info.signatures.length === 0;
-      const found = isEmpty ? undefined : await foundIn(storage, info.path);
+      const found = await there(info.path);
       const lack = await lackOf(info, found, storage, listings);
       if (lack === undefined) present.add(info.path);
       else {
@@ -98,6 +111,11 @@ export async function planMake(
         packs.push({ info: withSignaturesOf(found, info), store, ...again });
       }
     }
+  }
+  if (noClosure) {
+    const source = sources.map(({ store }) => store.url).join(', ');
+    const infos = new Map(packs.map(({ info }) => [info.path, info]));
+    await addReferred(infos, { present, excluded }, { source, there, exclude });
   }
   const freeBytes = await storage.free?.();
   return {

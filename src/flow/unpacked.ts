@@ -1,5 +1,5 @@
 /** The NAR in a file of a cache, in blocks, proven against its narinfo. */
-import { unpackNar } from '../cache/nar-check.ts';
+import { checkedNar } from '../cache/nar-check.ts';
 import { GranaryError } from '../errors.ts';
 import { fileChunks } from './file-chunks.ts';
 import type { PackedContent } from './pack-protocol.ts';
@@ -18,7 +18,7 @@ export async function* unpacked(
 ): AsyncGenerator<Buffer, undefined> {
   const { url, compression, fileSize } = info.file;
   const bytes = fileChunks(file, compression === 'zstd');
-  const nar = unpackNar(bytes, claimOf([info], { listingLimit: 0 }));
+  const nar = checkedNar(bytes, claimOf([info], { listingLimit: 0 }), true);
   const next = () => nar.next().catch(error => unreadable(error, url));
   let out = block();
   let filled = 0;

@@ -195,6 +195,11 @@ export class DaemonConnection {
     this.#socket.ref();
   }
 
+  /** Says that no more comes; what the daemon still says can be read. */
+  end(): void {
+    this.#socket.end();
+  }
+
   destroy(): void {
     this.#socket.destroy();
   }
@@ -258,11 +263,18 @@ const refusals: readonly (readonly [RegExp, ErrorCode, advice?: string])[] = [
   ],
   [/not (allowed|privileged)|permission/i, 'untrusted'],
   [/mismatch/, 'corrupt'],
+  [
+    /No space left on device|database or disk is full|Disk quota exceeded/i,
+    'unavailable',
+    '; free some space there and run the same command again',
+  ],
   [/is not valid|not in the Nix store|No such file or directory/, 'absent'],
 ];
 
 function refusal(doing: string, words: string): GranaryError {
-  const [, code = 'unavailable', advice = ''] = refusals.find(([said]) => said.test(words)) ?? [];
+  const known = refusals.find(([said]) => said.test(words));
+  const [, code = 'unavailable', advice = ''] = known ?? [];
   const said = readable(words.replace(/\s*\n\s*/g, ' ').trim());
-  return new GranaryError(code, `Cannot ${doing}: the Nix daemon says: ${said}${advice}`);
+  const facts = known && code === 'unavailable' ? { stops: 'all' } : {};
+  return new GranaryError(code, `Cannot ${doing}: the Nix daemon says: ${said}${advice}`, facts);
 }

@@ -7,7 +7,6 @@
  * its length, and is parsed to find its end. What is added has to bear a signature that the daemon
  * trusts, or a content address, whoever we are.
  */
-import type { Bytes } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import {
   type DaemonWelcome,
@@ -30,26 +29,11 @@ import { Daemon, type DaemonConnection } from './daemon-connection.ts';
 import type { DumpOptions } from './filesystem.ts';
 import type { LocalPlaces } from './local.ts';
 import { pathWithin } from './roots.ts';
-import type { Store } from './store.ts';
+import type { PathToAdd, WritableStore } from './store.ts';
 
-/** A path to add: its NAR is read once, when its turn comes. */
-export interface PathToAdd {
-  readonly info: PathInfo;
-  nar(): Bytes;
-}
-
-export interface DaemonStore extends Store {
+export interface DaemonStore extends WritableStore {
   /** What the daemon says of itself. */
   about(): Promise<DaemonWelcome>;
-  /** Those of these paths that the store has. */
-  valid(paths: readonly StorePath[]): Promise<ReadonlySet<StorePath>>;
-  /**
-   * Adds paths, references before referrers; what is there already is passed over.
-   *
-   * @throws GranaryError `untrusted` when the daemon believes no signature of one, `corrupt` when a
-   * NAR is not what its info says; those before it were added
-   */
-  add(paths: readonly PathToAdd[]): Promise<void>;
   /** Adds signatures to a path that the store has. */
   sign(path: StorePath, signatures: readonly Signature[]): Promise<void>;
 }
@@ -240,6 +224,8 @@ async function add(paths: readonly PathToAdd[], connection: DaemonConnection): P
     if (!refused) await connection.send(encode(0));
   } catch (error) {
     if (connection.isLost) await reply; // it may have said why
+    connection.end();
+    await reply.catch(() => {}); // it still adds what came before: who asks now would be told too little
     throw error;
   }
   await reply;

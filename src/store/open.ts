@@ -6,7 +6,7 @@ import { GranaryError } from '../errors.ts';
 import { defaultStoreDir, parseStoreDir, type StoreDir } from '../format/store-path.ts';
 import { daemonStore } from './daemon.ts';
 import { type LocalPlaces, localStore } from './local.ts';
-import type { Store } from './store.ts';
+import type { Store, WritableStore } from './store.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -24,6 +24,27 @@ export interface StorePlaces extends LocalPlaces {
 export function openStore(name: string, env: Environment = process.env): Store {
   const { socket, ...places } = placesOf(name, env);
   return socket === undefined ? localStore(places) : daemonStore(places, socket);
+}
+
+/**
+ * Opens a store that somebody writes for us: nothing of ours ever writes into Nix's database or store directory. `auto`
+ * is the daemon's, if there is one.
+ *
+ * @throws GranaryError `usage` for a store without a daemon
+ */
+export function openStoreToWrite(name: string, env: Environment = process.env): WritableStore {
+  const { socket, ...places } = placesOf(name, env);
+  if (socket !== undefined) return daemonStore(places, socket);
+  if (name === 'auto' && places.root === undefined) {
+    const daemon = placesOf('daemon', env) as StorePlaces & { readonly socket: string };
+    if (existsSync(daemon.socket)) return daemonStore(places, daemon.socket);
+  }
+  const store = name === 'auto' ? localStore(places).url : name;
+  const remote = name === 'auto' && places.root === undefined ? '' : `NIX_REMOTE="${store}" `;
+  throw new GranaryError(
+    'usage',
+    `Cannot write into the store ${store}: only Nix itself does that, by its daemon; start one with 'NIX_DAEMON_SOCKET_PATH=/tmp/nix-socket ${remote}nix-daemon', and name it by "--to unix:///tmp/nix-socket"`,
+  );
 }
 
 /** Where the store's parts are, by its name and Nix's variables; nothing is opened. */

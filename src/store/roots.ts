@@ -26,6 +26,19 @@ export function resolveRoot(text: string, store: Store): StorePath {
   );
 }
 
+/**
+ * The same, or the path of the store with this base name or hash part.
+ *
+ * @throws GranaryError `usage` as `resolveRoot` does, `absent` when the store has none of that hash
+ */
+export async function findRoot(text: string, store: Store): Promise<StorePath> {
+  const [, hash, name] = /^([0-9abcdfghijklmnpqrsvwxyz]{32})(-[^/]*)?$/.exec(text) ?? [];
+  if (hash === undefined) return resolveRoot(text, store);
+  const info = await store.byHashPart(hash);
+  if (info && (name === undefined || info.path.endsWith(`/${text}`))) return info.path;
+  throw new GranaryError('absent', `Cannot find ${text} in the store ${store.url}`, { path: text });
+}
+
 /** The store path in `real` that `file` lies in, spelled with `storeDir`; names only, no disk. */
 export function pathWithin(file: string, real: string, storeDir: StoreDir): StorePath | undefined {
   if (!file.startsWith(`${real}/`)) return undefined;

@@ -1,4 +1,5 @@
 /** A Store knows store paths and gives their bytes. Where they come from is its own affair. */
+import type { Bytes } from '../bytes.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import type { Realisation } from '../format/realisation.ts';
 import type { StoreDir, StorePath } from '../format/store-path.ts';
@@ -30,4 +31,24 @@ export interface Store {
   readonly advice: (path: StorePath) => string;
   /** The store path that a file name on this machine belongs to, if it lies in this store. */
   pathOf(file: string): StorePath | undefined;
+}
+
+/** A path to add: its NAR is read once, when its turn comes. */
+export interface PathToAdd {
+  readonly info: PathInfo;
+  nar(): Bytes;
+}
+
+/** A store that Nix writes for us: it proves what comes, and believes only what it trusts. */
+export interface WritableStore extends Store {
+  /** Those of these paths that the store has. */
+  valid(paths: readonly StorePath[]): Promise<ReadonlySet<StorePath>>;
+  /**
+   * Adds paths in this order, references before referrers; what is there already is passed over. When it fails, it is
+   * over: those before the one that failed were added, and nothing more will be.
+   *
+   * @throws GranaryError `untrusted` when the store believes no signature of one, `corrupt` when a NAR is not what its
+   * info says, or what `nar` throws
+   */
+  add(paths: readonly PathToAdd[]): Promise<void>;
 }

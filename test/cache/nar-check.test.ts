@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { type Codec, codecs } from '../../src/cache/codec.ts';
-import { checkNar, type NarClaim } from '../../src/cache/nar-check.ts';
+import { checkedNar, checkNar, type NarClaim } from '../../src/cache/nar-check.ts';
+import { GranaryError } from '../../src/errors.ts';
 import { type HashAlgorithm, hashOf, sha256 } from '../../src/format/hash.ts';
 import { type UnplacedEvent, writeNar } from '../../src/format/nar-write.ts';
 
@@ -104,6 +105,44 @@ test('checkNar fails when the bytes cannot be had', async () => {
     throw Object.assign(new Error('EIO'), { code: 'EIO' });
   }
   await rejects(checkNar(broken(), claim()), { code: 'EIO' });
+});
+
+test('what is wrong with where the bytes come from is no fault of the file, whatever its code', async () => {
+  for (const code of ['usage', 'corrupt', 'malformed', 'unavailable'] as const) {
+    async function* bytes(): AsyncGenerator<Uint8Array> {
+      yield nar.subarray(0, 20);
+      throw new GranaryError(code, 'The wire is cut');
+    }
+    for (const compression of ['none', 'zstd'])
+      await rejects(checkNar(bytes(), claim({ compression })), {
+        code,
+        message: 'The wire is cut',
+      });
+  }
+});
+
+test('checkedNar gives what comes out, and at the end what it is; who stops early closes the file', async () => {
+  const whole = checkedNar([nar], claim());
+  const out: Uint8Array[] = [];
+  for (;;) {
+    const { done, value } = await whole.next();
+    if (done) {
+      deepEqual(value, await checkNar([nar], claim()));
+      break;
+    }
+    out.push(value);
+  }
+  deepEqual(Buffer.concat(out), nar);
+  let closed = false;
+  async function* bytes(): AsyncGenerator<Uint8Array> {
+    try {
+      for (;;) yield nar.subarray(0, 8);
+    } finally {
+      closed = true;
+    }
+  }
+  for await (const _ of checkedNar(bytes(), claim())) break;
+  equal(closed, true);
 });
 
 test('checkNar says what the first bytes look like, and that it cannot read some', async () => {

@@ -3,20 +3,17 @@
  * what is added to one is what it believes.
  */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import {
   chmodSync,
   chownSync,
   createReadStream,
-  existsSync,
   readdirSync,
   readFileSync,
   rmSync,
   truncateSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
-import { describe, type TestContext, test } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
+import { describe, test } from 'node:test';
 import { codecFor } from '../../src/cache/codec.ts';
 import { closureOf } from '../../src/flow/closure.ts';
 import { executeMake } from '../../src/flow/make.ts';
@@ -27,57 +24,18 @@ import type { NarFile } from '../../src/format/nar-wire.ts';
 import { narInfoKey, parseNarInfo } from '../../src/format/narinfo.ts';
 import { defaultStoreDir, type StorePath } from '../../src/format/store-path.ts';
 import { directoryStorage } from '../../src/storage/directory.ts';
-import { type DaemonStore, daemonStore, type PathToAdd } from '../../src/store/daemon.ts';
-import { openStore, placesOf } from '../../src/store/open.ts';
+import { openStore } from '../../src/store/open.ts';
 import { resolveRoot } from '../../src/store/roots.ts';
+import type { PathToAdd } from '../../src/store/store.ts';
 import { contentOf, proofOf } from '../cache/proof.ts';
 import { copyForClients, granary } from '../granary.ts';
-import { type Corpus, gitCorpus, manyPaths } from './corpus.ts';
+import { gitCorpus, manyPaths } from './corpus.ts';
+import { copyOf, daemonOf, lazily, storeAt } from './daemons.ts';
 import { client, scratch } from './kept.ts';
-import {
-  ages,
-  type ClientStore,
-  clientStore,
-  freshStore,
-  type Nix,
-  nix,
-  whyNoClients,
-} from './nix.ts';
+import { ages, freshStore, nix, whyNoClients } from './nix.ts';
 import { execute } from './process.ts';
 
 const skip = await whyNoClients();
-
-/** A copy of a corpus, which a daemon may write to. */
-async function copyOf(corpus: Corpus): Promise<Corpus> {
-  const dir = scratch();
-  await execute(['cp', '-a', '--reflink=auto', `${corpus.dir}/nix`, dir]);
-  return { ...corpus, ...clientStore(dir) };
-}
-
-/** The socket of a daemon for this store, as whoever runs the tests; it ends with the test. */
-async function daemonOf(
-  age: Nix['age'],
-  store: ClientStore,
-  t: TestContext,
-  config = '',
-): Promise<string> {
-  const socket = join(scratch(), 'socket');
-  const env = { NIX_DAEMON_SOCKET_PATH: socket };
-  const daemon = (await nix(age)).start('nix-daemon', [], { store, config, env, as: 'self' });
-  const said: Buffer[] = [];
-  daemon.stderr!.on('data', bytes => said.push(bytes));
-  t.after(async () => {
-    const ended = once(daemon, 'exit');
-    if (daemon.kill()) await ended;
-    // Its children serve the connections that we keep, and would hold these open for them.
-    for (const pipe of [daemon.stdout!, daemon.stderr!]) pipe.destroy();
-  });
-  for (let waits = 0; !existsSync(socket); waits++) {
-    assert.ok(waits < 500 && daemon.exitCode === null, Buffer.concat(said).toString());
-    await setTimeout(20);
-  }
-  return socket;
-}
 
 async function made(from: string, root: string, how: readonly string[] = []): Promise<string> {
   const cache = join(scratch(), 'cache');
@@ -85,19 +43,6 @@ async function made(from: string, root: string, how: readonly string[] = []): Pr
   const { code, stderr } = await granary(args);
   assert.equal(code, 0, stderr);
   return cache;
-}
-
-/** A store behind a daemon, that lies at `dir`. */
-const storeAt = (socket: string, { url }: ClientStore): DaemonStore =>
-  daemonStore(placesOf(url), socket);
-
-/** Does it when it is first asked for. */
-function lazily<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | undefined;
-  return () => {
-    made ??= make();
-    return made;
-  };
 }
 
 const how = ['--listings', '--jobs', '2'];

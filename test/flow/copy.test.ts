@@ -181,7 +181,8 @@ test('without closure the rest has to be there, or in a cache that is left out',
   const to = fresh();
   await assert.rejects(copy(healthy.cache, to, wish), {
     code: 'absent',
-    message: /-app from .* refers to .*-lib, which is neither there nor in the target; .*--exclude/,
+    message:
+      /-app from .* refers to .*-lib, which neither comes along nor is in the target; .*--exclude/,
   });
   assert.ok(!existsSync(to), 'nothing was written');
   const { plan } = await copy(healthy.cache, to, {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import {
   encode,
   infoParts,
@@ -416,6 +417,39 @@ describe('paths added to a daemon', () => {
           ),
         });
       });
+
+  test('for which there is no room are unavailable, and nothing else can be added', async () => {
+    const daemon = await fakeDaemon(async talk => {
+      await hasOnly(talk, []);
+      await talk.take(24);
+      await talk.write(refusing('writing to file: No space left on device'));
+    });
+    await assert.rejects(storeAt(daemon.socket).add(paths), {
+      code: 'unavailable',
+      message: /free some space there/,
+      facts: { stops: 'all' },
+    });
+  });
+
+  test('are waited for when a NAR after them cannot be read', async () => {
+    let isDone = false;
+    const daemon = await fakeDaemon(async talk => {
+      await hasOnly(talk, []);
+      await talk.take(24);
+      await unframed(talk).catch(() => {});
+      await setTimeout(50); // it adds what it has
+      isDone = true;
+    });
+    const broken = {
+      info: two,
+      nar: function* () {
+        yield narOf(content).subarray(0, 9);
+        throw new Error('no such file');
+      },
+    };
+    await assert.rejects(storeAt(daemon.socket).add([paths[0]!, broken]), /no such file/);
+    assert.ok(isDone);
+  });
 
   for (const [what, nar] of Object.entries({ short: narOf('').subarray(8), long: narOf('more') }))
     test(`with a NAR that is too ${what} are corrupt`, async () => {

@@ -78,7 +78,8 @@ export async function fakeDaemon(
   const socket = join(temporaryFolder(), 'socket');
   const open = new Set<Socket>();
   let talks = 0;
-  const server = createServer(connection => {
+  // As a real one, it goes on with what it has when the other side says that no more comes.
+  const server = createServer({ allowHalfOpen: true }, connection => {
     talks += 1;
     open.add(connection);
     connection.on('close', () => open.delete(connection));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
-import { openStore, placesOf } from '../../src/store/open.ts';
+import { openStore, openStoreToWrite, placesOf } from '../../src/store/open.ts';
 import { scratch } from '../clients/kept.ts';
 import { ages, nix, whyNoClients } from '../clients/nix.ts';
 import { temporaryFolder } from '../temporary.ts';
@@ -179,6 +179,53 @@ test('a bare path to a chroot store is usage, and says how to write it', () => {
     message: new RegExp(`"local\\?root=${bare}"`),
   });
 });
+
+for (const [what, name, env, expected] of [
+  ['daemon', 'daemon', { NIX_DAEMON_SOCKET_PATH: socket }, socket],
+  ['a socket', 'unix:///s/socket', {}, '/s/socket'],
+  [
+    'auto, which reads the database',
+    'auto',
+    { NIX_STATE_DIR: known, NIX_DAEMON_SOCKET_PATH: socket },
+    socket,
+  ],
+  [
+    'auto, which asks the daemon',
+    'auto',
+    { NIX_STATE_DIR: unknown, NIX_DAEMON_SOCKET_PATH: socket },
+    socket,
+  ],
+  ['NIX_REMOTE', 'auto', { NIX_REMOTE: 'unix:///s/socket' }, '/s/socket'],
+] as const)
+  test(`a store to write into is found by ${what}`, () => {
+    const store = openStoreToWrite(name, env);
+    assert.equal(store.url, `unix://${expected}`);
+    assert.equal(store.storeDir, '/nix/store');
+  });
+
+for (const [what, name, env, says] of [
+  ['a chroot store', `local?root=${root}`, {}, `NIX_REMOTE="local?root=${root}" nix-daemon'`],
+  [
+    'NIX_REMOTE that is one',
+    'auto',
+    { NIX_REMOTE: root },
+    `NIX_REMOTE="local?root=${root}" nix-daemon'`,
+  ],
+  ['local', 'local', { NIX_DAEMON_SOCKET_PATH: socket }, 'NIX_REMOTE="local" nix-daemon'],
+  [
+    'auto without a daemon',
+    'auto',
+    { NIX_DAEMON_SOCKET_PATH: '/no/such' },
+    'NIX_DAEMON_SOCKET_PATH=/tmp/nix-socket nix-daemon',
+  ],
+] as const)
+  test(`${what} is no store to write into, and the sentence says how to make it one`, () => {
+    assert.throws(
+      () => openStoreToWrite(name, env),
+      (error: Error & { code: string }) =>
+        error.code === 'usage' && error.message.includes(says) && /--to unix:/.test(error.message),
+    );
+  });
 
 /** Ways to say where a store is, below `dir`. */
 const ways = (dir: string): Readonly<Record<string, NodeJS.ProcessEnv>> => ({

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { defaultStoreDir } from '../../src/format/store-path.ts';
 import { localStore } from '../../src/store/local.ts';
-import { resolveRoot } from '../../src/store/roots.ts';
+import { findRoot, resolveRoot } from '../../src/store/roots.ts';
+import type { Store } from '../../src/store/store.ts';
 import { temporaryFolder } from '../temporary.ts';
 
 const name = '0123456789abcdfghijklmnpqrsvwxyz-foo';
@@ -97,4 +98,21 @@ test('a flake reference is answered with the command that gives its path', () =>
     code: 'usage',
     message: /write "\$\(nix build --no-link --print-out-paths 'nixpkgs#hello'\)"/,
   });
+});
+
+test('a path is found by its base name and its hash part, if the store has it', async () => {
+  const info = { path } as Awaited<ReturnType<Store['byHashPart']>>;
+  const { store: made } = scene();
+  const store: Store = {
+    ...made,
+    byHashPart: async hash => (name.startsWith(hash) ? info : undefined),
+  };
+  for (const text of [name, name.slice(0, 32), path, `${path}/bin`])
+    assert.equal(await findRoot(text, store), path);
+  for (const text of [`${name}-dev`, '1'.repeat(32)])
+    await assert.rejects(findRoot(text, store), {
+      code: 'absent',
+      message: `Cannot find ${text} in the store ${store.url}`,
+    });
+  await assert.rejects(findRoot('/etc/passwd', store), { code: 'usage' });
 });

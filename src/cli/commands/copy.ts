@@ -1,32 +1,56 @@
-/** `granary copy`: paths from one cache to another, as they are. */
+/** `granary copy`: paths between caches and stores, whichever is at either end. */
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { errorTable, GranaryError, gravest } from '../../errors.ts';
-import { type CopySummary, executeCopy } from '../../flow/copy.ts';
-import { type CopyPlan, planCopy } from '../../flow/copy-plan.ts';
+import { GranaryError } from '../../errors.ts';
+import { executeCopy } from '../../flow/copy.ts';
+import { planCopy } from '../../flow/copy-plan.ts';
+import { executeImport } from '../../flow/import.ts';
+import { planImport } from '../../flow/import-plan.ts';
 import type { Packing } from '../../flow/repack.ts';
+import { cacheSupply, type Supply, storeSupply } from '../../flow/supply.ts';
+import type { StorePath } from '../../format/store-path.ts';
 import { openStorage } from '../../storage/open.ts';
 import type { Storage } from '../../storage/storage.ts';
+import { openStore, openStoreToWrite } from '../../store/open.ts';
+import { findRoot } from '../../store/roots.ts';
+import type { Store } from '../../store/store.ts';
 import type { Arguments } from '../arguments.ts';
 import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
+import { kindOf } from '../ends.ts';
 import { exclusionOf } from '../exclusion.ts';
 import type { Face } from '../face.ts';
-import { filterOf, filterOptions, showUnwanted, unwantedText } from '../filter.ts';
+import { filterOf, filterOptions, showUnwanted } from '../filter.ts';
 import { readSecretKey } from '../key-files.ts';
+import { makeCache } from '../making.ts';
 import { parsePacking } from '../packing.ts';
 import { rootsIn } from '../root-list.ts';
+import {
+  showCopyPlan,
+  showCopyStart,
+  showCopySummary,
+  showImportPlan,
+  showImportSummary,
+} from '../show-copy.ts';
 import { growHeapSlowly } from '../small-heap.ts';
-import { bytesText, counted, secondsText } from '../units.ts';
 
 export const copy: Command = {
-  usage: 'granary copy --from CACHE --to CACHE [OPTION]... [ROOT...]',
-  about: `Copies the closures of the ROOTs, or everything, from one cache to another. Compressed files move as they are
-(but for --recompress), each checked against the FileHash of its narinfo; the signatures of both sides are kept; logs, listings,
-debuginfo and realisations come along. A ROOT is a store path, its base name, or its hash part.`,
+  usage: 'granary copy --from CACHE|STORE --to CACHE|STORE [OPTION]... [ROOT...]',
+  about: `Copies the closures of the ROOTs, or all of a cache, from a cache or Nix store to another.
+From cache to cache compressed files move as they are, but for --recompress, each checked against the FileHash of its narinfo; the
+signatures of both sides are kept; logs, listings, debuginfo and realisations come along. From a store to a cache
+paths are packed as by "granary make". Into a store they go through its daemon, each NAR proven on the way; the
+daemon has to trust a signature. A ROOT is a store path, its base name, or its hash part; of a store also a link
+that leads to one (./result).`,
   options: {
-    from: { value: 'CACHE', help: 'the cache to copy from' },
-    to: { value: 'CACHE', help: 'the cache to add to, or a folder to make' },
+    from: {
+      value: 'SOURCE',
+      help: 'a cache, or a store: auto, local, local?root=DIR, daemon or\nunix:///path/to/socket',
+    },
+    to: {
+      value: 'TARGET',
+      help: 'the cache to add to, or a folder to make; or the store of a daemon:\nauto, daemon or unix:///path/to/socket',
+    },
     roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
     sign: {
       value: 'FILE',
@@ -38,8 +62,13 @@ debuginfo and realisations come along. A ROOT is a store path, its base name, or
     },
     ...filterOptions,
     'no-closure': { help: 'copy the ROOTs alone; the target, or --exclude, has to have the rest' },
-    prefer: { value: 'source', help: 'take the NAR of the source where the target has another' },
-    link: { help: 'share the files on one disk (a hard link); they are not read, so not checked' },
+    prefer: {
+      value: 'source',
+      help: 'take the NAR of the source where the target has another. Between caches',
+    },
+    link: {
+      help: 'share the files on one disk (a hard link); they are not read, so not checked.\nBetween caches',
+    },
     recompress: {
       value: 'NAME[:LEVEL]',
       help: 'unpack what is copied, prove it, and pack it anew: zstd, xz, gzip, br or\nnone. What the target has stays as it is',
@@ -58,6 +87,14 @@ ${exitStatuses}`,
   run,
 };
 
+/** One run, with what all ways need. */
+interface Run {
+  readonly args: Arguments;
+  readonly face: Face;
+  readonly roots: readonly string[] | undefined;
+  readonly start: number;
+}
+
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
   growHeapSlowly();
@@ -67,31 +104,115 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'usage',
       'Cannot copy without both ends: name them, as in "granary copy --from ./result --to ./cache"',
     );
+  const named = [...args.words, ...args.all('roots').flatMap(rootsIn)];
+  const roots = args.words.length === 0 && !args.has('roots') ? undefined : named;
+  const [source, target] = [kindOf(from), kindOf(to)];
+  if (source === 'store' || target === 'store') refuseForStores(args, target);
+  if (source === 'store' && named.length === 0)
+    throw new GranaryError(
+      'usage',
+      `Cannot copy all of the store ${from}: name at least one ROOT, such as ./result`,
+    );
+  const one = { args, face, roots, start };
+  if (target === 'store') return into(to, one, await supplyOf(from, source, one));
+  return source === 'store' ? packed(from, to, one) : moved(from, to, one);
+}
+
+/** Options that mean nothing where an end is a store. */
+function refuseForStores(args: Arguments, target: 'cache' | 'store'): void {
+  const why = {
+    link: 'a store shares no files with a cache',
+    prefer: target === 'store' ? 'what a store has it keeps' : 'a store is copied as it is',
+    without: 'only a copy between caches leaves out by name',
+    'max-size': 'only a copy between caches leaves out by size',
+    ...(target === 'store'
+      ? {
+          'no-flush': 'a store decides by itself when it is safe',
+          recompress: 'what goes into a store is not compressed',
+        }
+      : {}),
+  };
+  for (const [option, reason] of Object.entries(why))
+    if (args.has(option))
+      throw new GranaryError('usage', `Cannot use --${option} here: ${reason}; leave it out`);
+}
+
+async function rootsOf(store: Store, { roots = [] }: Run): Promise<readonly StorePath[]> {
+  const found = new Set<StorePath>();
+  for (const root of roots) found.add(await findRoot(root, store));
+  return [...found];
+}
+
+const toItself = (url: string): GranaryError =>
+  new GranaryError('usage', `Cannot copy ${url} to itself: name another --to`);
+
+async function supplyOf(from: string, kind: 'cache' | 'store', one: Run): Promise<Supply> {
+  if (kind === 'cache') return cacheSupply(await openCacheToRead(from), one.roots);
+  const store = openStore(from);
+  return storeSupply(store, await rootsOf(store, one));
+}
+
+/** Into a store, through who writes it. */
+async function into(to: string, { args, face, start }: Run, supply: Supply): Promise<number> {
+  const target = openStoreToWrite(to);
+  if (supply.url === target.url) throw toItself(target.url);
+  const keys = args.all('sign').map(readSecretKey);
+  const plan = await planImport(supply, target, {
+    noClosure: args.has('no-closure'),
+    exclude: await exclusionOf(args.all('exclude')),
+  });
+  if (args.has('dry-run')) return showImportPlan(plan, target, face);
+  showCopyStart(plan, face);
+  const done = await executeImport(plan, supply, target, {
+    keys,
+    report: progress => face.progress(progress),
+  });
+  face.done();
+  return showImportSummary(plan, done, { source: supply, target, ms: Date.now() - start, face });
+}
+
+const openTarget = (to: string, args: Arguments): Storage =>
+  openStorage(to, { flush: !args.has('no-flush') });
+
+/** Out of a store into a cache. */
+async function packed(from: string, to: string, one: Run): Promise<number> {
+  const { args, face, start } = one;
+  const storage = openTarget(to, args);
+  const store = openStore(from);
+  return makeCache(
+    {
+      storage,
+      sources: [{ store, roots: await rootsOf(store, one) }],
+      storeDir: store.storeDir,
+      ...(await parsePacking('recompress', args.last('recompress') ?? 'zstd')),
+      listings: false,
+      debugInfo: false,
+      logs: false,
+      cacheInfo: {},
+      start,
+    },
+    args,
+    face,
+  );
+}
+
+/** From cache to cache. */
+async function moved(from: string, to: string, { args, face, roots, start }: Run): Promise<number> {
   const source = await openCacheToRead(from);
-  const target = openStorage(to, { flush: !args.has('no-flush') });
-  if (source.url === target.url)
-    throw new GranaryError('usage', `Cannot copy ${source.url} to itself: name another --to`);
+  const target = openTarget(to, args);
+  if (source.url === target.url) throw toItself(target.url);
   if (existsSync(target.url)) refuseReadOnly('copy into', target);
   const keys = args.all('sign').map(readSecretKey);
-  const roots = [...args.words, ...args.all('roots').flatMap(rootsIn)];
   const recompress = await recompressionOf(args);
   const plan = await planCopy(source, target, {
-    ...(args.words.length === 0 && !args.has('roots') ? {} : { roots }),
+    ...(roots === undefined ? {} : { roots }),
     noClosure: args.has('no-closure'),
     exclude: await exclusionOf(args.all('exclude')),
     prefer: args.word('prefer', ['source']) ?? 'nobody',
     filter: filterOf(args),
   });
-  if (args.has('dry-run')) return showPlan(plan, target, face);
-  const { moves, present, narBytes, fileBytes } = plan;
-  face.show({
-    type: 'plan',
-    paths: moves.length + present.size,
-    present: present.size,
-    missing: moves.length,
-    narBytes,
-    fileBytes,
-  });
+  if (args.has('dry-run')) return showCopyPlan(plan, target, face);
+  showCopyStart(plan, face);
   showUnwanted(plan.unwanted, face, false);
   const link = args.has('link');
   const copied = await executeCopy(plan, source, target, {
@@ -104,14 +225,8 @@ async function run(args: Arguments, face: Face): Promise<number> {
     report: progress => face.progress(progress),
   });
   face.done();
-  return showSummary(plan, copied, {
-    source,
-    target,
-    ms: Date.now() - start,
-    link,
-    packing: recompress,
-    face,
-  });
+  const ms = Date.now() - start;
+  return showCopySummary(plan, copied, { source, target, ms, link, packing: recompress, face });
 }
 
 async function recompressionOf(args: Arguments): Promise<Packing | undefined> {
@@ -123,112 +238,4 @@ async function recompressionOf(args: Arguments): Promise<Packing | undefined> {
       'Cannot use --link with --recompress: what is packed anew shares no file',
     );
   return parsePacking('recompress', text);
-}
-
-function showPlan(plan: CopyPlan, target: Storage, face: Face): number {
-  const { moves, present, excluded, conflicts, unwanted, narBytes, fileBytes } = plan;
-  for (const path of present) face.show({ type: 'path', path, state: 'present' });
-  for (const path of excluded) face.show({ type: 'path', path, state: 'excluded' });
-  for (const { info, again } of moves) {
-    const { path, narSize, file } = info;
-    const why = again === undefined ? '' : `  (again: ${again})`;
-    face.show(
-      {
-        type: 'path',
-        path,
-        state: again === undefined ? 'missing' : 'again',
-        narSize,
-        ...(again === undefined ? {} : { again }),
-      },
-      `${bytesText(file.fileSize ?? 0).padStart(8)}  ${path}${why}`,
-    );
-  }
-  showUnwanted(unwanted, face, true);
-  showConflicts(plan, target, face);
-  const left = excluded.size === 0 ? '' : `, ${counted(excluded.size, 'path')} left out`;
-  const exit = conflicts.length === 0 ? 0 : errorTable.conflict.exit;
-  face.show(
-    {
-      type: 'summary',
-      ok: exit === 0,
-      exit,
-      dryRun: true,
-      missing: moves.length,
-      present: present.size,
-      excluded: excluded.size,
-      unwanted: unwanted.length,
-      narBytes,
-      fileBytes,
-    },
-    `Would copy ${counted(moves.length, 'path')} (${bytesText(fileBytes)}) into ${target.url}; ${counted(present.size, 'path')} already there${left}${unwantedText(plan)}.`,
-  );
-  return exit;
-}
-
-function showConflicts({ conflicts }: CopyPlan, target: Storage, face: Face): void {
-  for (const { path, sourceHash, targetHash } of conflicts) {
-    const message = `Cannot copy ${path}: the source has it with NarHash ${sourceHash}, ${target.url} with ${targetHash}; --prefer source takes that of the source`;
-    face.show({ type: 'error', code: 'conflict', message, facts: { path } });
-  }
-}
-
-interface Ending {
-  readonly source: Storage;
-  readonly target: Storage;
-  readonly ms: number;
-  readonly link: boolean;
-  readonly packing: Packing | undefined;
-  readonly face: Face;
-}
-
-function showSummary(
-  plan: CopyPlan,
-  { moved, narBytes, fileBytes, united, sideFiles, failed, held }: CopySummary,
-  { source, target, ms, link, packing, face }: Ending,
-): number {
-  for (const { code, message, facts } of failed.values())
-    face.show({ type: 'error', code, message, facts });
-  showConflicts(plan, target, face);
-  const { present, excluded, conflicts, unwanted } = plan;
-  const codes = [...failed.values()].map(error => error.code);
-  const code = gravest([...codes, ...conflicts.map(() => 'conflict' as const)]);
-  const exit = code === undefined ? 0 : errorTable[code].exit;
-  const what =
-    moved === 0
-      ? 'nothing new'
-      : `${counted(moved, 'path')} copied${packing ? ' and packed anew' : ''}, ${bytesText(fileBytes)}`;
-  const more = [
-    [united, 'path', ' got signatures'],
-    [sideFiles, 'log or other file', ' came along'],
-    [excluded.size, 'path', ' left out'],
-    [failed.size, 'path', ' failed'],
-    [held.length, 'path', ' held back, since it refers to such'],
-  ] as const;
-  const rest = more
-    .filter(([count]) => count > 0)
-    .map(([count, noun, after]) => `, ${counted(count, noun)}${after}`);
-  const unread = link && moved > 0 ? ' The files were not read: "granary verify" proves them.' : '';
-  face.show(
-    {
-      type: 'summary',
-      ok: exit === 0,
-      exit,
-      source: source.url,
-      cache: target.url,
-      copied: moved,
-      present: present.size,
-      excluded: excluded.size,
-      unwanted: unwanted.length,
-      united,
-      sideFiles,
-      failed: [...failed.keys()],
-      held,
-      conflicts: conflicts.map(({ path }) => path),
-      narBytes,
-      fileBytes,
-      seconds: ms / 1000,
-    },
-    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest.join('')}${unwantedText(plan)}; ${secondsText(ms)}.${unread}`,
-  );
-  return exit;
 }

@@ -1,19 +1,27 @@
-/** `granary info`: what a cache says of paths, or of itself. */
+/** `granary info`: what a cache or a store says of paths, or a cache of itself. */
 import { readText } from '../../cache/cache.ts';
 import { GranaryError } from '../../errors.ts';
+import { closureOf, infosOf } from '../../flow/closure.ts';
 import { fileSizeOf, narSizeOf, rootsOf } from '../../flow/graph.ts';
 import type { NarInfo } from '../../format/narinfo.ts';
+import type { PathInfo } from '../../format/path-info.ts';
 import { keyNameOf } from '../../format/signature.ts';
+import type { StorePath } from '../../format/store-path.ts';
+import { openStore } from '../../store/open.ts';
+import { findRoot } from '../../store/roots.ts';
 import type { Arguments } from '../arguments.ts';
 import { type Command, exitStatuses } from '../command.ts';
+import { kindOf } from '../ends.ts';
 import type { Face } from '../face.ts';
 import { infoEvent, type Looked, lookInto } from '../look.ts';
 import { growHeapSlowly } from '../small-heap.ts';
 import { bytesText, counted } from '../units.ts';
 
 export const info: Command = {
-  usage: 'granary info [OPTION]... CACHE [PATH...]',
-  about: `Says what a cache is made of, or what its narinfos say of the PATHs: store paths, base names or hash parts.`,
+  usage: 'granary info [OPTION]... CACHE|STORE [PATH...]',
+  about: `Says what a cache is made of, or what its narinfos say of the PATHs: store paths, base names or hash parts.
+Of a store (auto, local?root=DIR, daemon, unix:///path/to/socket) it says what that knows of the PATHs, which may also
+be links that lead to one.`,
   options: {
     closure: { help: 'the PATHs and all that they refer to' },
     all: { help: 'all paths' },
@@ -32,6 +40,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'usage',
       'Cannot tell of nothing: name the CACHE, as in "granary info ./cache"',
     );
+  if (kindOf(name) === 'store') return infoOfStore(name, roots, args, face);
   const looked = await lookInto(
     name,
     roots.length === 0 ? {} : { roots, alone: !args.has('closure') },
@@ -53,12 +62,38 @@ async function run(args: Arguments, face: Face): Promise<number> {
   return 0;
 }
 
-function textOf({ path, narHash, narSize, file, ...info }: NarInfo): string {
+/** A store tells of what it is asked for. */
+async function infoOfStore(
+  name: string,
+  words: readonly string[],
+  args: Arguments,
+  face: Face,
+): Promise<number> {
+  if (words.length === 0 || args.has('all'))
+    throw new GranaryError(
+      'usage',
+      `Cannot tell of all that lies in the store ${name}: name PATHs, as in "granary info ${name} ./result"`,
+    );
+  const store = openStore(name);
+  const roots: StorePath[] = [];
+  for (const word of words) roots.push(await findRoot(word, store));
+  const infos = await (args.has('closure') ? closureOf : infosOf)(roots, store);
+  for (const each of infos.toSorted((a, b) => (a.path < b.path ? -1 : 1)))
+    face.show({ type: 'path', state: 'info', ...infoEvent(each) }, textOf(each));
+  const narBytes = narSizeOf(infos);
+  face.show({ type: 'summary', ok: true, exit: 0, paths: infos.length, narBytes });
+  return 0;
+}
+
+type Told = PathInfo & Partial<Pick<NarInfo, 'file'>>;
+
+function textOf({ path, narHash, narSize, file, ...info }: Told): string {
   const lines: readonly (readonly [string, string | undefined])[] = [
     ['NAR', `${bytesText(narSize)}, ${narHash}`],
     [
       'file',
-      `${file.url}, ${file.compression}${file.fileSize === undefined ? '' : `, ${bytesText(file.fileSize)}`}`,
+      file &&
+        `${file.url}, ${file.compression}${file.fileSize === undefined ? '' : `, ${bytesText(file.fileSize)}`}`,
     ],
     ['references', info.references.map(each => `\n    ${each}`).join('') || 'none'],
     ['deriver', info.deriver],

@@ -1,5 +1,4 @@
 /** `granary repair`: heals a cache from a store or other caches. */
-import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { errorTable, GranaryError, gravest } from '../../errors.ts';
 import { executeRepair, type RepairSummary } from '../../flow/repair.ts';
@@ -10,6 +9,7 @@ import { openStore } from '../../store/open.ts';
 import type { Arguments } from '../arguments.ts';
 import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
+import { kindOf } from '../ends.ts';
 import type { Face } from '../face.ts';
 import { showFinding } from '../show-finding.ts';
 import { growHeapSlowly } from '../small-heap.ts';
@@ -70,15 +70,8 @@ async function run(args: Arguments, face: Face): Promise<number> {
   return showSummary(plan, repaired, storage, told, face);
 }
 
-/** A folder is a cache; what Nix calls a store is a store. */
-async function sourceOf(from: string): Promise<RepairSource> {
-  const isFolder =
-    (/^[^?]*\//.test(from) && !from.startsWith('unix:')) ||
-    statSync(from, { throwIfNoEntry: false })?.isDirectory();
-  if (isFolder && from !== 'auto' && from !== 'local')
-    return { cache: await openCacheToRead(from) };
-  return { store: openStore(from) };
-}
+const sourceOf = async (from: string): Promise<RepairSource> =>
+  kindOf(from) === 'cache' ? { cache: await openCacheToRead(from) } : { store: openStore(from) };
 
 /** Tells the plan, and whether there is nothing to do. */
 function showPlan(plan: RepairPlan, storage: Storage, face: Face): boolean {

@@ -1,0 +1,74 @@
+/** Packing paths of stores into a cache, for every command that does. */
+import { availableParallelism } from 'node:os';
+import type { CacheInfoChanges } from '../cache/cache.ts';
+import type { WritableCompression } from '../cache/codec.ts';
+import { executeMake } from '../flow/make.ts';
+import { packSettings } from '../flow/pack-all.ts';
+import { PackPool } from '../flow/pack-pool.ts';
+import { planMake, type Source } from '../flow/plan.ts';
+import type { StoreDir } from '../format/store-path.ts';
+import type { Storage } from '../storage/storage.ts';
+import type { Arguments } from './arguments.ts';
+import { exclusionOf } from './exclusion.ts';
+import type { Face } from './face.ts';
+import { readSecretKey } from './key-files.ts';
+import { showEvent, showPlan, showStart, showSummary } from './show-make.ts';
+import { growHeapSlowly } from './small-heap.ts';
+
+/** From here on memory counts: 20,000 paths take 220 and not 335 MiB. 2,000 would take a fifth longer. */
+const manyPaths = 5000;
+
+interface Making {
+  readonly storage: Storage;
+  readonly sources: readonly Source[];
+  readonly storeDir: StoreDir;
+  readonly compression: WritableCompression;
+  readonly level: number;
+  readonly listings: boolean;
+  readonly debugInfo: boolean;
+  readonly logs: boolean;
+  readonly cacheInfo: CacheInfoChanges;
+  /** When the command began. */
+  readonly start: number;
+}
+
+/** Plans, packs and tells, by the options --sign, --exclude, --no-closure, --dry-run and --jobs; gives the exit status. */
+export async function makeCache(making: Making, args: Arguments, face: Face): Promise<number> {
+  const { storage, sources, storeDir, compression, level, cacheInfo, start } = making;
+  const { listings, debugInfo, logs } = making;
+  const keys = args.all('sign').map(readSecretKey);
+  const dryRun = args.has('dry-run');
+  const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
+  await using pool = new PackPool(
+    packSettings(storage, { compression, level, listings, debugInfo }),
+  );
+  const plan = await planMake(sources, storage, {
+    storeDir,
+    listings,
+    logs,
+    noClosure: args.has('no-closure'),
+    exclude: await exclusionOf(args.all('exclude'), args.last('from')),
+    onEmpty: () => pool.start(dryRun ? 0 : 1),
+    onClosure: paths => {
+      if (paths > manyPaths) growHeapSlowly();
+    },
+  });
+  if (dryRun) return showPlan(plan, storage, face);
+  showStart(plan, storage, face);
+  const made = await executeMake(plan, storage, {
+    storeDir,
+    compression,
+    level,
+    listings,
+    debugInfo,
+    logs,
+    keys,
+    cacheInfo,
+    closedBy: args.all('exclude'),
+    jobs,
+    pool,
+    report: event => showEvent(event, plan, face),
+  });
+  face.done();
+  return showSummary(plan, made, { storage, keys, ms: Date.now() - start, face });
+}

@@ -1,0 +1,252 @@
+/** What `granary copy` shows: plans, what came of them, and what is in the way. */
+import { errorTable, type GranaryError, gravest } from '../errors.ts';
+import type { CopySummary } from '../flow/copy.ts';
+import type { CopyPlan } from '../flow/copy-plan.ts';
+import type { Unwanted } from '../flow/filter.ts';
+import type { ImportSummary } from '../flow/import.ts';
+import type { ImportPlan } from '../flow/import-plan.ts';
+import type { Packing } from '../flow/repack.ts';
+import type { PathInfo } from '../format/path-info.ts';
+import type { StorePath } from '../format/store-path.ts';
+import type { Storage } from '../storage/storage.ts';
+import type { Store } from '../store/store.ts';
+import type { Face } from './face.ts';
+import { showUnwanted, unwantedText } from './filter.ts';
+import { bytesText, counted, secondsText } from './units.ts';
+
+/** What plans of both kinds have in common. */
+interface Moving {
+  readonly moves: readonly {
+    readonly size: number;
+    readonly info: PathInfo;
+    readonly again?: string;
+  }[];
+  readonly present: ReadonlySet<StorePath>;
+  readonly excluded: ReadonlySet<StorePath>;
+  readonly narBytes: number;
+  readonly fileBytes: number;
+  readonly unwanted?: readonly Unwanted[];
+  readonly isOfRoots?: boolean;
+}
+
+const copying = (plan: CopyPlan): Moving => ({
+  ...plan,
+  moves: plan.moves.map(move => ({ ...move, size: move.info.file.fileSize ?? 0 })),
+});
+
+const importing = (plan: ImportPlan): Moving => ({
+  ...plan,
+  moves: plan.moves.map(info => ({ info, size: info.narSize })),
+});
+
+/** What a dry run of a copy into a cache tells. */
+export function showCopyPlan(plan: CopyPlan, target: Storage, face: Face): number {
+  showMoves(copying(plan), face);
+  showUnwanted(plan.unwanted, face, true);
+  showConflicts(plan, target, face);
+  const exit = plan.conflicts.length === 0 ? 0 : errorTable.conflict.exit;
+  const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.fileBytes)})`;
+  return showDry(copying(plan), `Would copy ${what} into ${target.url}`, { exit, face });
+}
+
+/** What a dry run of a copy into a store tells. */
+export function showImportPlan(plan: ImportPlan, target: Store, face: Face): number {
+  showMoves(importing(plan), face);
+  const files = plan.fileBytes === 0 ? '' : `, from ${bytesText(plan.fileBytes)} of files`;
+  const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.narBytes)}${files})`;
+  return showDry(importing(plan), `Would copy ${what} into ${target.url}`, { exit: 0, face });
+}
+
+function showMoves({ moves, present, excluded }: Moving, face: Face): void {
+  for (const path of present) face.show({ type: 'path', path, state: 'present' });
+  for (const path of excluded) face.show({ type: 'path', path, state: 'excluded' });
+  for (const { info, size, again } of moves) {
+    const { path, narSize } = info;
+    const why = again === undefined ? '' : `  (again: ${again})`;
+    face.show(
+      {
+        type: 'path',
+        path,
+        state: again === undefined ? 'missing' : 'again',
+        narSize,
+        ...(again === undefined ? {} : { again }),
+      },
+      `${bytesText(size).padStart(8)}  ${path}${why}`,
+    );
+  }
+}
+
+function showDry(
+  { moves, present, excluded, unwanted, isOfRoots = false, narBytes, fileBytes }: Moving,
+  would: string,
+  { exit, face }: { readonly exit: number; readonly face: Face },
+): number {
+  const left = excluded.size === 0 ? '' : `, ${counted(excluded.size, 'path')} left out`;
+  face.show(
+    {
+      type: 'summary',
+      ok: exit === 0,
+      exit,
+      dryRun: true,
+      missing: moves.length,
+      present: present.size,
+      excluded: excluded.size,
+      ...(unwanted ? { unwanted: unwanted.length } : {}),
+      narBytes,
+      fileBytes,
+    },
+    `${would}; ${counted(present.size, 'path')} already there${left}${unwantedText({ unwanted: unwanted ?? [], isOfRoots })}.`,
+  );
+  return exit;
+}
+
+/** The plan, before it is carried out. */
+export function showCopyStart(
+  { moves, present, narBytes, fileBytes }: CopyPlan | ImportPlan,
+  face: Face,
+): void {
+  face.show({
+    type: 'plan',
+    paths: moves.length + present.size,
+    present: present.size,
+    missing: moves.length,
+    narBytes,
+    fileBytes,
+  });
+}
+
+function showConflicts({ conflicts }: CopyPlan, target: Storage, face: Face): void {
+  for (const { path, sourceHash, targetHash } of conflicts) {
+    const message = `Cannot copy ${path}: the source has it with NarHash ${sourceHash}, ${target.url} with ${targetHash}; --prefer source takes that of the source`;
+    face.show({ type: 'error', code: 'conflict', message, facts: { path } });
+  }
+}
+
+interface Ending {
+  readonly source: { readonly url: string };
+  readonly ms: number;
+  readonly face: Face;
+}
+
+/** What came of a copy into a cache. */
+export function showCopySummary(
+  plan: CopyPlan,
+  { moved, narBytes, fileBytes, united, sideFiles, failed, held }: CopySummary,
+  {
+    source,
+    target,
+    ms,
+    link,
+    packing,
+    face,
+  }: Ending & {
+    readonly target: Storage;
+    readonly link: boolean;
+    readonly packing: Packing | undefined;
+  },
+): number {
+  showFailed(failed, face);
+  showConflicts(plan, target, face);
+  const { present, excluded, conflicts, unwanted } = plan;
+  const exit = exitOf(failed, conflicts.length > 0);
+  const what =
+    moved === 0
+      ? 'nothing new'
+      : `${counted(moved, 'path')} copied${packing ? ' and packed anew' : ''}, ${bytesText(fileBytes)}`;
+  const rest = phrases([
+    [united, 'path', ' got signatures'],
+    [sideFiles, 'log or other file', ' came along'],
+    ...leftBehind({ excluded, failed, held }),
+  ]);
+  const unread = link && moved > 0 ? ' The files were not read: "granary verify" proves them.' : '';
+  face.show(
+    {
+      type: 'summary',
+      ok: exit === 0,
+      exit,
+      source: source.url,
+      cache: target.url,
+      copied: moved,
+      present: present.size,
+      excluded: excluded.size,
+      unwanted: unwanted.length,
+      united,
+      sideFiles,
+      failed: [...failed.keys()],
+      held,
+      conflicts: conflicts.map(({ path }) => path),
+      narBytes,
+      fileBytes,
+      seconds: ms / 1000,
+    },
+    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest}${unwantedText(plan)}; ${secondsText(ms)}.${unread}`,
+  );
+  return exit;
+}
+
+/** What came of a copy into a store, and how to keep it there. */
+export function showImportSummary(
+  { present, excluded, roots }: ImportPlan,
+  { added, narBytes, failed, held }: ImportSummary,
+  { source, target, ms, face }: Ending & { readonly target: Store },
+): number {
+  showFailed(failed, face);
+  const exit = exitOf(failed, false);
+  const what =
+    added === 0 ? 'nothing new' : `${counted(added, 'path')} copied, ${bytesText(narBytes)}`;
+  const rest = phrases(leftBehind({ excluded, failed, held }));
+  const root = added > 0 && exit === 0 ? roots[0] : undefined;
+  const keep =
+    root === undefined
+      ? ''
+      : `\nNothing keeps it from a garbage collection yet; "nix-store --realise ${root} --add-root ./result" does.`;
+  face.show(
+    {
+      type: 'summary',
+      ok: exit === 0,
+      exit,
+      source: source.url,
+      store: target.url,
+      copied: added,
+      present: present.size,
+      excluded: excluded.size,
+      failed: [...failed.keys()],
+      held,
+      narBytes,
+      seconds: ms / 1000,
+    },
+    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest}; ${secondsText(ms)}.${keep}`,
+  );
+  return exit;
+}
+
+type Failed = ReadonlyMap<StorePath, GranaryError>;
+
+function showFailed(failed: Failed, face: Face): void {
+  for (const { code, message, facts } of failed.values())
+    face.show({ type: 'error', code, message, facts });
+}
+
+function exitOf(failed: Failed, isConflict: boolean): number {
+  const codes = [...failed.values()].map(error => error.code);
+  const code = gravest(isConflict ? [...codes, 'conflict'] : codes);
+  return code === undefined ? 0 : errorTable[code].exit;
+}
+
+type Phrase = readonly [count: number, noun: string, after: string];
+
+const leftBehind = (left: {
+  readonly excluded: ReadonlySet<StorePath>;
+  readonly failed: Failed;
+  readonly held: readonly StorePath[];
+}): readonly Phrase[] => [
+  [left.excluded.size, 'path', ' left out'],
+  [left.failed.size, 'path', ' failed'],
+  [left.held.length, 'path', ' held back, since it refers to such'],
+];
+
+const phrases = (all: readonly Phrase[]): string =>
+  all
+    .filter(([count]) => count > 0)
+    .map(([count, noun, after]) => `, ${counted(count, noun)}${after}`)
+    .join('');

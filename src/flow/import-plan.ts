@@ -1,0 +1,89 @@
+/** What goes into a store that somebody else writes. A value; nothing is written. */
+import { GranaryError } from '../errors.ts';
+import type { NarInfo } from '../format/narinfo.ts';
+import type { PathInfo } from '../format/path-info.ts';
+import type { StoreDir, StorePath } from '../format/store-path.ts';
+import type { WritableStore } from '../store/store.ts';
+import { topological } from './closure.ts';
+import { type Exclusion, isExcluded } from './exclude.ts';
+import { lacking } from './referred.ts';
+import type { Supply } from './supply.ts';
+
+export interface ImportPlan<Info extends PathInfo = PathInfo> {
+  readonly storeDir: StoreDir;
+  /** What was asked for; all that a cache has, if nothing was. */
+  readonly roots: readonly StorePath[];
+  /** References before referrers. */
+  readonly moves: readonly Info[];
+  /** What the store has already. */
+  readonly present: ReadonlySet<StorePath>;
+  readonly excluded: ReadonlySet<StorePath>;
+  /** Bytes of the NARs that move, and of the files of a cache that hold them. */
+  readonly narBytes: number;
+  readonly fileBytes: number;
+}
+
+export interface ImportWish {
+  /** Exactly the roots, whatever they refer to. */
+  readonly noClosure: boolean;
+  readonly exclude: Exclusion;
+}
+
+/**
+ * Compares what is wanted with what the store has.
+ *
+ * @throws GranaryError `absent` for a root or a reference that nobody has, `usage` for a cache that cannot be listed and
+ * no roots, `conflict` for two store directories
+ */
+export async function planImport<Info extends PathInfo & { readonly file?: NarInfo['file'] }>(
+  supply: Supply<Info>,
+  store: WritableStore,
+  { noClosure, exclude }: ImportWish,
+): Promise<ImportPlan<Info>> {
+  const { storeDir } = store;
+  if (supply.storeDir !== storeDir)
+    throw new GranaryError(
+      'conflict',
+      `Cannot put paths of ${supply.storeDir} into the store ${store.url}: its paths are of ${storeDir}`,
+      { expected: storeDir, actual: supply.storeDir },
+    );
+  const excluded = new Set<StorePath>();
+  const { infos, roots } = await supply.read({
+    noClosure,
+    leaveOut: async info => {
+      const isOut = await isExcluded(info, exclude);
+      if (isOut) excluded.add(info.path);
+      return isOut;
+    },
+  });
+  const named = new Set<StorePath>();
+  for (const { path, references } of infos.values())
+    for (const each of [path, ...references]) named.add(each);
+  const valid = named.size === 0 ? named : await store.valid([...named]);
+  const moves = topological(infos).filter(({ path }) => !valid.has(path));
+  for (const { path, references } of moves)
+    for (const reference of references)
+      if (!infos.has(reference) && !valid.has(reference))
+        throw excluded.has(reference)
+          ? leftOut(path, reference, store)
+          : lacking(path, reference, supply.url);
+  const sum = (size: (info: Info) => number): number =>
+    moves.reduce((total, info) => total + size(info), 0);
+  return {
+    storeDir,
+    roots,
+    moves,
+    present: new Set([...infos.keys()].filter(path => valid.has(path))),
+    excluded,
+    narBytes: sum(({ narSize }) => narSize),
+    fileBytes: sum(({ file }) => file?.fileSize ?? 0),
+  };
+}
+
+/** A cache may be closed by another one; a store is closed by itself. */
+const leftOut = (path: StorePath, reference: StorePath, store: WritableStore): GranaryError =>
+  new GranaryError(
+    'absent',
+    `Cannot copy ${path} into ${store.url}: it refers to ${reference}, which is left out and which the store has not; copy that first`,
+    { path: reference, referrer: path },
+  );

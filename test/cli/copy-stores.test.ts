@@ -1,0 +1,318 @@
+/** `granary copy` and `granary info` with stores, as a user calls them. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { sha256 } from '../../src/format/hash.ts';
+import { generateKey } from '../../src/format/key.ts';
+import { dumpTree } from '../../src/store/filesystem.ts';
+import { contentOf, proofOf } from '../cache/proof.ts';
+import { ended, granary, startGranary } from '../granary.ts';
+import { makeDatabase } from '../store/made-database.ts';
+import { receivingDaemon } from '../store/receiving-daemon.ts';
+import { temporaryFolder } from '../temporary.ts';
+
+const folder = temporaryFolder();
+const root = join(folder, 'root');
+const real = join(root, 'nix/store');
+mkdirSync(real, { recursive: true });
+const rows = ['app', 'lib', 'other'].map((name, at) => {
+  const base = `${String(at + 1).repeat(32)}-${name}`;
+  writeFileSync(join(real, base), name);
+  const nar = Buffer.concat([
+    ...dumpTree(join(real, base), { block: () => Buffer.alloc(1 << 10), listing: false }),
+  ]);
+  return { path: `/nix/store/${base}`, hash: sha256(nar), narSize: nar.length, sigs: 'old-1:AAAA' };
+});
+makeDatabase(join(root, 'nix/var/nix'), rows, [1, 2]); // the first refers to itself and the second
+const [app, lib, other] = rows.map(({ path }) => path) as [string, string, string];
+const store = `local?root=${root}`;
+symlinkSync(app, join(folder, 'result'));
+writeFileSync(join(folder, 'roots'), `# what is shipped\n${other}\n\n`);
+const secret = join(folder, 'secret.key');
+writeFileSync(secret, generateKey('test-1').secret);
+
+const fresh = (): string => join(temporaryFolder(), 'cache');
+const cache = fresh();
+const whole = await granary(['copy', '--from', store, '--to', cache, '--no-flush', app, other]);
+assert.equal(whole.code, 0, whole.stderr);
+
+async function output(code: number, ...args: readonly string[]): Promise<string> {
+  const ran = await granary(args);
+  assert.equal(ran.code, code, ran.stderr);
+  return ran.stdout;
+}
+const summaryOf = (text: string) => JSON.parse(text.trim().split('\n').at(-1)!);
+const narInfosOf = async (dir: string): Promise<number> => {
+  const { faults, narInfos } = await proofOf(dir);
+  assert.deepEqual(faults, []);
+  return narInfos;
+};
+
+const socket = 'unix:///no/such/socket';
+for (const [what, args, message] of [
+  [
+    'no ROOT of a store',
+    ['--from', store, '--to', fresh()],
+    /Cannot copy all of the store local.*name at least one ROOT/,
+  ],
+  [
+    'an empty list of ROOTs of a store',
+    ['--from', store, '--to', fresh(), '--roots', '/dev/null'],
+    /name at least one ROOT/,
+  ],
+  ['no ROOT of a daemon', ['--from', 'daemon', '--to', fresh()], /all of the store daemon/],
+  [
+    'a store by its bare path',
+    ['--from', root, '--to', fresh(), app],
+    new RegExp(
+      `Cannot use "${root}" as a cache: a Nix store lies there; write "local\\?root=${root}"`,
+    ),
+  ],
+  [
+    'a store by its bare path as the target',
+    ['--from', cache, '--to', root],
+    /write "local\?root=/,
+  ],
+  [
+    'a store that nobody writes for us',
+    ['--from', cache, '--to', store],
+    /Cannot write into the store local\?root=.*: only Nix itself does that, by its daemon; start one with 'NIX_DAEMON_SOCKET_PATH=\/tmp\/nix-socket NIX_REMOTE="local\?root=.*" nix-daemon', and name it by "--to unix:\/\/\/tmp\/nix-socket"/,
+  ],
+  ['a host', ['--from', cache, '--to', 'ssh://host'], /"ssh:\/\/host"/],
+  ['a daemon to itself', ['--from', socket, '--to', socket, app], /Cannot copy unix:.* to itself/],
+  [
+    '--link out of a store',
+    ['--link', '--from', store, '--to', fresh(), app],
+    /Cannot use --link here/,
+  ],
+  ['--link into a store', ['--link', '--from', cache, '--to', socket], /Cannot use --link here/],
+  [
+    '--prefer into a store',
+    ['--prefer', 'source', '--from', cache, '--to', socket],
+    /Cannot use --prefer here: what a store has it keeps/,
+  ],
+  [
+    '--no-flush into a store',
+    ['--no-flush', '--from', cache, '--to', socket],
+    /Cannot use --no-flush here: a store decides/,
+  ],
+  [
+    'a ROOT that is none',
+    ['--from', store, '--to', fresh(), '/etc/passwd'],
+    /"\/etc\/passwd" as a root/,
+  ],
+  [
+    'a key that is not there',
+    ['--from', store, '--to', fresh(), '--sign', '/no', app],
+    /no such file/,
+  ],
+] as const)
+  test(`copy of ${what} is usage`, async () => {
+    const { code, stderr } = await granary(['copy', ...args]);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, message);
+    const [, target] = args.slice((args as readonly string[]).indexOf('--to'));
+    assert.ok(target === root || !existsSync(target!));
+  });
+
+for (const [what, args, code, message] of [
+  [
+    'a path that the store lacks',
+    ['--from', store, '--to', fresh(), `/nix/store/${'9'.repeat(32)}-x`],
+    3,
+    /9-x in the store local/,
+  ],
+  [
+    'a hash part that the store lacks',
+    ['--from', store, '--to', fresh(), '9'.repeat(32)],
+    3,
+    /Cannot find 9+ in the store/,
+  ],
+  ['a cache that is not there', ['--from', fresh(), '--to', socket], 3, /nothing of that name/],
+  ['a daemon that is not there', ['--from', cache, '--to', socket], 8, /there is no such socket/],
+] as const)
+  test(`copy of ${what} exits with ${code}`, async () => {
+    const ran = await granary(['copy', ...args]);
+    assert.equal(ran.code, code, ran.stderr);
+    assert.match(ran.stderr, message);
+  });
+
+test('out of a store comes what make makes of it', async () => {
+  const to = fresh();
+  await output(0, 'make', '--from', store, '--to', to, app, other);
+  assert.deepEqual(contentOf(cache), contentOf(to));
+  assert.match(whole.stdout, /: 3 paths, 3 new;/);
+  for (const named of [join(folder, 'result'), app, app.slice(11), '1'.repeat(32)]) {
+    const again = fresh();
+    const { added } = summaryOf(
+      await output(0, 'copy', '--json', '--from', store, '--to', again, named),
+    );
+    assert.equal(added, 2, named);
+    assert.equal(await narInfosOf(again), 2);
+  }
+  const planned = await output(0, 'copy', '--dry-run', '--from', store, '--to', to, app);
+  assert.match(planned, /^Would pack 0 paths .*; 2 paths already there/m);
+});
+
+test('lists of roots, exclusions and signatures hold out of a store too', async () => {
+  const from = ['copy', '--json', '--from', store, '--to'];
+  const [listed, left] = [fresh(), fresh()];
+  const roots = join(folder, 'roots');
+  const list = summaryOf(await output(0, ...from, listed, '--roots', roots, '--sign', secret));
+  assert.equal(list.added, 1);
+  const info = await output(0, 'info', listed, other);
+  assert.match(info, /signed by: old-1, test-1/);
+  const { added, excluded } = summaryOf(
+    await output(0, ...from, left, '--exclude', listed, app, other),
+  );
+  assert.deepEqual([added, excluded], [2, 1]);
+});
+
+for (const command of ['copy', 'make'])
+  test(`${command} --no-closure packs a path alone where the cache, or another, has the rest`, async () => {
+    const to = fresh();
+    const args = [command, '--json', '--from', store, '--to', to, '--no-closure'];
+    const { code, stdout } = await granary([...args, app]);
+    assert.equal(code, 3);
+    assert.match(stdout, new RegExp(`Cannot copy ${app} from local.*: it refers to ${lib}, which`));
+    assert.ok(!existsSync(to));
+    assert.equal(summaryOf(await output(0, ...args, lib)).added, 1);
+    assert.equal(summaryOf(await output(0, ...args, app)).added, 1);
+    assert.equal(await narInfosOf(to), 2);
+    const apart = fresh();
+    const out = ['--exclude', to];
+    const alone = [command, '--json', '--from', store, '--to', apart, '--no-closure', ...out];
+    assert.equal(summaryOf(await output(0, ...alone, app)).excluded, 1);
+  });
+
+test('make takes lists of roots, and makes no cache in a store', async () => {
+  const to = fresh();
+  await output(0, 'make', '--from', store, '--to', to, '--roots', join(folder, 'roots'));
+  assert.equal(await narInfosOf(to), 1);
+  const { code, stderr } = await granary(['make', '--from', store, '--to', 'daemon', app]);
+  assert.equal(code, 2);
+  assert.match(stderr, /Cannot make a cache in the store daemon: name a folder.*granary copy/);
+});
+
+test('into a store goes what it lacks, and the summary tells', async () => {
+  const daemon = await receivingDaemon();
+  const to = `unix://${daemon.socket}`;
+  const planned = await output(0, 'copy', '--dry-run', '--json', '--from', cache, '--to', to, app);
+  const narBytes = rows[0]!.narSize + rows[1]!.narSize;
+  const { fileBytes, ...plan } = summaryOf(planned);
+  assert.ok(fileBytes > 0);
+  assert.deepEqual(plan, {
+    type: 'summary',
+    ok: true,
+    exit: 0,
+    dryRun: true,
+    missing: 2,
+    present: 0,
+    excluded: 0,
+    narBytes,
+  });
+  assert.equal(daemon.valid.size, 0);
+  const told = await output(0, 'copy', '--from', cache, '--to', to, app);
+  assert.match(told, /^unix:.*: 2 paths copied, \d+ B, 0 paths already there; .* s\.$/m);
+  assert.match(told, new RegExp(`"nix-store --realise ${app} --add-root ./result" does\\.$`, 'm'));
+  const rest = await output(0, 'copy', '--json', '--from', cache, '--to', to, '--sign', secret);
+  const events = rest
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line));
+  assert.deepEqual(
+    events.filter(({ type }) => type === 'plan'),
+    [{ ...events[0], type: 'plan', paths: 3, present: 2, missing: 1, narBytes: rows[2]!.narSize }],
+  );
+  const { seconds, ...summary } = events.at(-1);
+  assert.ok(seconds >= 0);
+  assert.deepEqual(summary, {
+    type: 'summary',
+    ok: true,
+    exit: 0,
+    source: cache,
+    store: to,
+    copied: 1,
+    present: 2,
+    excluded: 0,
+    failed: [],
+    held: [],
+    narBytes: rows[2]!.narSize,
+  });
+  const signatures = [...daemon.valid.values()].map(info => info.signatures.length);
+  assert.deepEqual(signatures.sort(), [1, 1, 2], 'what was there is not signed');
+});
+
+test('auto is the daemon, and a store goes into another', async () => {
+  const daemon = await receivingDaemon();
+  const env = { NIX_DAEMON_SOCKET_PATH: daemon.socket, NIX_REMOTE: '' };
+  const args = ['copy', '--from', store, '--to', 'auto', join(folder, 'result')];
+  const { code, stderr } = await ended(startGranary(args, [], env));
+  assert.equal(code, 0, stderr);
+  assert.deepEqual([...daemon.valid.keys()], [lib, app]);
+  const without = { NIX_DAEMON_SOCKET_PATH: '/no/such/socket', NIX_REMOTE: '' };
+  const refused = await ended(startGranary(args, [], without));
+  assert.equal(refused.code, 2);
+  assert.match(
+    refused.stderr,
+    /start one with 'NIX_DAEMON_SOCKET_PATH=\/tmp\/nix-socket nix-daemon'/,
+  );
+});
+
+test('what a daemon does not trust ends with 6', async () => {
+  const daemon = await receivingDaemon({
+    refuses: ({ path }) =>
+      path === lib ? `'${path}' lacks a signature by a trusted key` : undefined,
+  });
+  const to = `unix://${daemon.socket}`;
+  const { code, stdout, stderr } = await granary(['copy', '--from', cache, '--to', to]);
+  assert.equal(code, 6);
+  assert.match(
+    stderr,
+    new RegExp(`^granary: Cannot put ${lib} into ${to}: it trusts no key .*\\(old-1\\)`),
+  );
+  assert.match(
+    stdout,
+    /: 1 path copied, .*, 1 path failed, 1 path held back, since it refers to such; /,
+  );
+  assert.doesNotMatch(stdout, /add-root/);
+});
+
+test('info tells what a store says of paths', async () => {
+  const text = await output(0, 'info', store, join(folder, 'result'));
+  assert.match(
+    text,
+    new RegExp(
+      `^${app}\n  NAR: \\d+ B, sha256:\\S+\n  references: \n    ${app}\n    ${lib}\n  signed by: old-1\n$`,
+    ),
+  );
+  const lines = (await output(0, 'info', '--json', '--closure', store, '1'.repeat(32)))
+    .trim()
+    .split('\n');
+  const [first, second, summary] = lines.map(line => JSON.parse(line));
+  assert.deepEqual(
+    [first.path, first.narHash, first.url, second.path],
+    [app, rows[0]!.hash, null, lib],
+  );
+  assert.deepEqual(summary, {
+    type: 'summary',
+    ok: true,
+    exit: 0,
+    paths: 2,
+    narBytes: rows[0]!.narSize + rows[1]!.narSize,
+  });
+  const daemon = await receivingDaemon();
+  await output(0, 'copy', '--from', cache, '--to', `unix://${daemon.socket}`);
+  assert.equal(await output(0, 'info', `unix://${daemon.socket}`, app), text);
+  for (const [args, code, message] of [
+    [[store], 2, /name PATHs/],
+    [['--all', store, app], 2, /name PATHs/],
+    [[store, `/nix/store/${'9'.repeat(32)}-x`], 3, /9-x in the store/],
+    [[root, app], 2, /write "local\?root=/],
+  ] as const) {
+    const { code: exit, stderr } = await granary(['info', ...args]);
+    assert.equal(exit, code, stderr);
+    assert.match(stderr, message);
+  }
+});
