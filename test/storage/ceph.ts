@@ -1,0 +1,159 @@
+/**
+ * A real S3 server: the Object Gateway of Ceph, as one process without a cluster, which keeps all in a file of
+ * SQLite. Debian's, unpacked and run by its own loader; neither root nor chroot is needed. One for a test
+ * process, on loopback; it ends with the process.
+ */
+import { once } from 'node:events';
+import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { CreateBucketCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/client-s3';
+import { GranaryError } from '../../src/errors.ts';
+import { debianRoot, loaded } from '../clients/debian-root.ts';
+import { scratch, client as user } from '../clients/kept.ts';
+import { execute, start } from '../clients/process.ts';
+import { type Front, openFront } from './ceph-front.ts';
+
+export interface Ceph {
+  /** Whom to ask. */
+  readonly front: Front;
+  /** What a program needs to know to be let in. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Who may do everything, and asks the gateway itself. */
+  readonly client: S3Client;
+  /** A new bucket's name; everybody may read and list a public one. */
+  bucket(access?: 'private' | 'public'): Promise<string>;
+}
+
+const [accessKey, secretKey] = ['granary-access', 'granary-secret'];
+let running: Promise<Ceph> | undefined;
+
+export function ceph(): Promise<Ceph> {
+  running ??= startCeph();
+  return running;
+}
+
+/** Why there is none, for `skip`; false where there is. */
+export async function whyNoCeph(): Promise<string | false> {
+  try {
+    await ceph();
+    return false;
+  } catch (error) {
+    if (error instanceof GranaryError) return `No S3 server to test with: ${error.message}`;
+    throw error;
+  }
+}
+
+async function startCeph(): Promise<Ceph> {
+  const root = await debianRoot('sid', ['radosgw']);
+  const dir = scratch();
+  const port = await freePort();
+  const config = join(dir, 'ceph.conf');
+  writeFileSync(config, configFor(dir, port));
+  for (const name of ['db', 'data']) {
+    mkdirSync(join(dir, name));
+    if (user) chownSync(join(dir, name), user.uid, user.gid);
+  }
+  const argv = (name: string, ...args: readonly string[]): string[] => [
+    ...loaded([root], join(root, 'usr/bin', name), name),
+    ...['-c', config, '--no-mon-config', '-n', 'client.rgw'],
+    ...args,
+  ];
+  const keys = [`--access-key=${accessKey}`, `--secret-key=${secretKey}`];
+  const named = ['--uid=test', '--display-name=test'];
+  const made = await execute(argv('radosgw-admin', 'user', 'create', ...named, ...keys), { user });
+  if (made.code !== 0)
+    throw new GranaryError('unavailable', `radosgw-admin failed: ${made.stderr.slice(-500)}`);
+
+  const gateway = start(argv('radosgw', '-f'), { user });
+  gateway.stdin!.end();
+  gateway.stdout!.resume();
+  let said = '';
+  gateway.stderr!.on('data', bytes => {
+    said = (said + bytes).slice(-2000);
+  });
+  process.on('exit', () => gateway.kill('SIGKILL'));
+  for (const pipe of [gateway, gateway.stdout!, gateway.stderr!])
+    (pipe as { unref?(): void }).unref?.();
+  const gatewayUrl = `http://127.0.0.1:${port}`;
+  for (let waits = 0; !(await answers(gatewayUrl)); waits++) {
+    if (waits > 300 || gateway.exitCode !== null)
+      throw new GranaryError('unavailable', `radosgw does not answer: ${said}`);
+    await setTimeout(100);
+  }
+  const credentials = { accessKeyId: accessKey, secretAccessKey: secretKey };
+  const common = { region: 'default', forcePathStyle: true, credentials };
+  const client = new S3Client({ ...common, endpoint: gatewayUrl });
+  const front = await openFront(gatewayUrl, client);
+  let buckets = 0;
+  return {
+    front,
+    env: {
+      PATH: process.env.PATH,
+      HOME: dir,
+      AWS_ACCESS_KEY_ID: accessKey,
+      AWS_SECRET_ACCESS_KEY: secretKey,
+      AWS_EC2_METADATA_DISABLED: 'true',
+    },
+    client,
+    async bucket(access = 'private') {
+      const Bucket = `granary-${++buckets}`;
+      await client.send(new CreateBucketCommand({ Bucket }));
+      if (access === 'public')
+        await client.send(new PutBucketPolicyCommand({ Bucket, Policy: publicRead(Bucket) }));
+      return Bucket;
+    },
+  };
+}
+
+const publicRead = (bucket: string): string =>
+  JSON.stringify({
+    Version: '2012-10-17',
+    Statement: [
+      {
+        Effect: 'Allow',
+        Principal: '*',
+        Action: ['s3:GetObject', 's3:ListBucket', 's3:GetBucketLocation'],
+        Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`],
+      },
+    ],
+  });
+
+const configFor = (dir: string, port: number): string => `
+[global]
+auth_cluster_required = none
+auth_service_required = none
+auth_client_required = none
+run dir = ${dir}
+admin socket =
+log to stderr = true
+err to stderr = true
+[client]
+rgw backend store = dbstore
+rgw config store = dbstore
+dbstore db dir = ${dir}/db
+dbstore config uri = file:${dir}/db/config.db
+rgw frontends = beast endpoint=127.0.0.1:${port}
+rgw data = ${dir}/data
+log file = ${dir}/data/log
+debug rgw = 0
+`;
+
+/** One that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+async function answers(endpoint: string): Promise<boolean> {
+  try {
+    return (await fetch(endpoint)).ok;
+  } catch {
+    return false;
+  }
+}
