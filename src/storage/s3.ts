@@ -17,7 +17,9 @@ import { parseS3Url, type S3Place } from './s3-url.ts';
 import { servedAs } from './served-as.ts';
 import { type Body, checkKey, isKey, type Storage, type Thing } from './storage.ts';
 
-/** What goes in one request, and the size of a part: three of them are in memory at most, for each put. */
+/** What goes in one request. */
+const wholeBytes = 16 << 20;
+/** Three of them are in memory at most, for each put. */
 const partBytes = 8 << 20;
 const partsInFlight = 2;
 /** S3 takes no more parts than this. */
@@ -68,7 +70,7 @@ export function s3Storage(name: string): Storage {
     ask(`write "${key}"`, async ({ client, sdk, Upload }) => {
       const { type, cacheControl } = servedAs(key);
       const target = { Bucket, Key: keyOf(key), ContentType: type, CacheControl: cacheControl };
-      if (body.size <= partBytes) {
+      if (body.size <= wholeBytes) {
         const Body = await collect(checked(key, body), body.size);
         const put = { ...target, Body: Body!, ContentLength: body.size };
         await client.send(new sdk.PutObjectCommand(put));

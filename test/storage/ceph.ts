@@ -1,19 +1,17 @@
 /**
- * A real S3 server: the Object Gateway of Ceph, as one process without a cluster, which keeps all in a file of
- * SQLite. Debian's, unpacked and run by its own loader; neither root nor chroot is needed. One for a test
- * process, on loopback; it ends with the process.
+ * A real S3 server: the Object Gateway of Ceph, as one process without a cluster, which keeps objects as files, and users
+ * in SQLite (objects that it keeps there it gives out wrongly by ranges and in parts). Debian's, unpacked and run by its own
+ * loader; neither root nor chroot is needed. One for a test process, on loopback; it ends with the process.
  */
-import { once } from 'node:events';
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { CreateBucketCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/client-s3';
 import { GranaryError } from '../../src/errors.ts';
 import { debianRoot, loaded } from '../clients/debian-root.ts';
 import { scratch, client as user } from '../clients/kept.ts';
-import { execute, start } from '../clients/process.ts';
+import { execute } from '../clients/process.ts';
 import { type Front, openFront } from './ceph-front.ts';
+import { freePort, startServer } from './server-program.ts';
 
 export interface Ceph {
   /** Whom to ask. */
@@ -51,7 +49,7 @@ async function startCeph(): Promise<Ceph> {
   const port = await freePort();
   const config = join(dir, 'ceph.conf');
   writeFileSync(config, configFor(dir, port));
-  for (const name of ['db', 'data']) {
+  for (const name of ['db', 'data', 'posix', 'lmdb']) {
     mkdirSync(join(dir, name));
     if (user) chownSync(join(dir, name), user.uid, user.gid);
   }
@@ -66,26 +64,12 @@ async function startCeph(): Promise<Ceph> {
   if (made.code !== 0)
     throw new GranaryError('unavailable', `radosgw-admin failed: ${made.stderr.slice(-500)}`);
 
-  const gateway = start(argv('radosgw', '-f'), { user });
-  gateway.stdin!.end();
-  gateway.stdout!.resume();
-  let said = '';
-  gateway.stderr!.on('data', bytes => {
-    said = (said + bytes).slice(-2000);
-  });
-  process.on('exit', () => gateway.kill('SIGKILL'));
-  for (const pipe of [gateway, gateway.stdout!, gateway.stderr!])
-    (pipe as { unref?(): void }).unref?.();
   const gatewayUrl = `http://127.0.0.1:${port}`;
-  for (let waits = 0; !(await answers(gatewayUrl)); waits++) {
-    if (waits > 300 || gateway.exitCode !== null)
-      throw new GranaryError('unavailable', `radosgw does not answer: ${said}`);
-    await setTimeout(100);
-  }
+  await startServer(argv('radosgw', '-f'), gatewayUrl);
   const credentials = { accessKeyId: accessKey, secretAccessKey: secretKey };
   const common = { region: 'default', forcePathStyle: true, credentials };
   const client = new S3Client({ ...common, endpoint: gatewayUrl });
-  const front = await openFront(gatewayUrl, client);
+  const front = await openFront(gatewayUrl);
   let buckets = 0;
   return {
     front,
@@ -131,6 +115,9 @@ log to stderr = true
 err to stderr = true
 [client]
 rgw backend store = dbstore
+rgw filter = posix
+rgw posix base path = ${dir}/posix
+rgw posix database root = ${dir}/lmdb
 rgw config store = dbstore
 dbstore db dir = ${dir}/db
 dbstore config uri = file:${dir}/db/config.db
@@ -139,21 +126,3 @@ rgw data = ${dir}/data
 log file = ${dir}/data/log
 debug rgw = 0
 `;
-
-/** One that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-async function answers(endpoint: string): Promise<boolean> {
-  try {
-    return (await fetch(endpoint)).ok;
-  } catch {
-    return false;
-  }
-}

@@ -18,13 +18,7 @@ const storageIn = async (bucket: string, prefix = '', more = '') =>
 const opened = async (prefix?: string) => storageIn(await (await ceph()).bucket(), prefix);
 
 if (!skip) {
-  // A GET while the gateway's SQLite backend replaces the object may begin with the new bytes under the old ETag.
-  const breaks = {
-    'readers never see half a value while it is replaced':
-      "this test's server gives new bytes under the old ETag, and breaks off",
-  };
-  for (const prefix of ['', '/some/where'])
-    storageLaws(`s3${prefix}`, () => opened(prefix), undefined, breaks);
+  for (const prefix of ['', '/some/where']) storageLaws(`s3${prefix}`, () => opened(prefix));
 }
 
 test('a big value goes in parts, and a source that fails leaves none behind', {
@@ -32,7 +26,8 @@ test('a big value goes in parts, and a source that fails leaves none behind', {
 }, async () => {
   const bucket = await (await ceph()).bucket();
   const storage = await storageIn(bucket);
-  const bytes = Buffer.alloc(20 << 20, 'granary ');
+  const bytes = Buffer.alloc(20 << 20);
+  for (let at = 0; at < bytes.length; at += 4) bytes.writeUInt32LE(at, at);
   const chunked = (chunks: number): Body => ({
     size: bytes.length,
     open: async function* () {
