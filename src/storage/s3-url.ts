@@ -10,7 +10,15 @@ export interface S3Place {
   readonly profile?: string;
   /** Whether the bucket is named in the path, not in the host's name. */
   readonly pathStyle: boolean;
+  /** bytes that go in one request; what is bigger goes in parts of `partBytes` */
+  readonly wholeBytes: number;
+  readonly partBytes: number;
 }
+
+/** Nix's are 100 and 5 MiB; it streams what it puts whole, and we hold it in memory. */
+const [usualWhole, usualPart] = [16 << 20, 8 << 20];
+/** What S3 allows. */
+const [leastPart, most] = [5 << 20, 5 * 2 ** 30];
 
 /** @throws GranaryError `usage` for what is no such URL; a password in it is not repeated */
 export function parseS3Url(name: string): S3Place {
@@ -30,6 +38,13 @@ export function parseS3Url(name: string): S3Place {
     if (word === undefined) throw refuse(`${key}= is one of ${words.join(', ')}`);
     return word;
   };
+  const bytesOf = (keys: readonly string[], usual: number, least: number): number => {
+    const key = keys.find(each => given.get(each));
+    const text = key === undefined ? '' : given.get(key)!;
+    const bytes = text === '' ? usual : /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (bytes >= least && bytes <= most) return bytes;
+    throw refuse(`${key}= is a number of bytes from ${least} to ${most}`);
+  };
   const scheme = wordOf('scheme', ['https', 'http']) ?? 'https';
   const style = wordOf('addressing-style', ['auto', 'path', 'virtual']) ?? 'auto';
   const endpoint = endpointOf(given.get('endpoint') ?? '', scheme);
@@ -42,6 +57,8 @@ export function parseS3Url(name: string): S3Place {
     region: given.get('region') || 'us-east-1', // as Nix: one URL means one place on every machine
     pathStyle:
       style === 'path' || (style === 'auto' && (endpoint !== undefined || bucket.includes('.'))),
+    wholeBytes: bytesOf(['multipart-threshold'], usualWhole, 0),
+    partBytes: bytesOf(['multipart-chunk-size', 'buffer-size'], usualPart, leastPart),
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(profile ? { profile } : {}),
   };

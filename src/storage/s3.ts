@@ -9,6 +9,7 @@
 import { Readable } from 'node:stream';
 import { type Bytes, collect } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
+import { Budget } from './budget.ts';
 import { putInOrder } from './in-order.ts';
 import { type Opened, openClient } from './s3-client.ts';
 import { openDownload } from './s3-download.ts';
@@ -17,11 +18,10 @@ import { parseS3Url, type S3Place } from './s3-url.ts';
 import { servedAs } from './served-as.ts';
 import { type Body, checkKey, isKey, type Storage, type Thing } from './storage.ts';
 
-/** What goes in one request. */
-const wholeBytes = 16 << 20;
-/** Three of them are in memory at most, for each put. */
-const partBytes = 8 << 20;
+/** Parts of one value that are on their way; one more is being read. */
 const partsInFlight = 2;
+/** Of what is being put. */
+const bytesInMemory = 96 << 20;
 /** S3 takes no more parts than this. */
 const mostParts = 10_000;
 /** Small values are read at once, so that their connection is free again. */
@@ -66,24 +66,31 @@ export function s3Storage(name: string): Storage {
       }
     });
 
-  const put = (key: string, body: Body): Promise<void> =>
-    ask(`write "${key}"`, async ({ client, sdk, Upload }) => {
-      const { type, cacheControl } = servedAs(key);
-      const target = { Bucket, Key: keyOf(key), ContentType: type, CacheControl: cacheControl };
-      if (body.size <= wholeBytes) {
-        const Body = await collect(checked(key, body), body.size);
-        const put = { ...target, Body: Body!, ContentLength: body.size };
-        await client.send(new sdk.PutObjectCommand(put));
-        return;
-      }
-      await new Upload({
-        client,
-        params: { ...target, Body: Readable.from(checked(key, body), { objectMode: false }) },
-        partSize: Math.max(partBytes, Math.ceil(body.size / mostParts)),
-        queueSize: partsInFlight,
-        leavePartsOnError: false,
-      }).done();
-    });
+  const budget = new Budget(bytesInMemory);
+  const put = (key: string, body: Body): Promise<void> => {
+    const isWhole = body.size <= place.wholeBytes;
+    const partSize = Math.max(place.partBytes, Math.ceil(body.size / mostParts));
+    const needed = isWhole ? body.size : partSize * (partsInFlight + 1);
+    return budget.spend(needed, () =>
+      ask(`write "${key}"`, async ({ client, sdk, Upload }) => {
+        const { type, cacheControl } = servedAs(key);
+        const target = { Bucket, Key: keyOf(key), ContentType: type, CacheControl: cacheControl };
+        if (isWhole) {
+          const Body = await collect(checked(key, body), body.size);
+          const put = { ...target, Body: Body!, ContentLength: body.size };
+          await client.send(new sdk.PutObjectCommand(put));
+          return;
+        }
+        await new Upload({
+          client,
+          params: { ...target, Body: Readable.from(checked(key, body), { objectMode: false }) },
+          partSize,
+          queueSize: partsInFlight,
+          leavePartsOnError: false,
+        }).done();
+      }),
+    );
+  };
 
   /** All that lies below, in pages; with `Delimiter` only what lies directly there, and folders. */
   async function* pages(below: string, Delimiter?: string) {

@@ -5,6 +5,8 @@ import { HeadObjectCommand, ListMultipartUploadsCommand } from '@aws-sdk/client-
 import { collect } from '../../src/bytes.ts';
 import { s3Storage } from '../../src/storage/s3.ts';
 import { type Body, bodyOf } from '../../src/storage/storage.ts';
+import { execute } from '../clients/process.ts';
+import { repository } from '../granary.ts';
 import { ceph, whyNoCeph } from './ceph.ts';
 import { storageLaws } from './conformance.ts';
 
@@ -16,16 +18,28 @@ const storageIn = async (bucket: string, prefix = '', more = '') =>
     `s3://${bucket}${prefix}?endpoint=${(await ceph()).front.endpoint}&region=default${more}`,
   );
 const opened = async (prefix?: string) => storageIn(await (await ceph()).bucket(), prefix);
+/** For what goes in parts, and comes in them. */
+const files = async () => {
+  const { front, bucket, client } = await ceph('files');
+  const Bucket = await bucket();
+  const url = `s3://${Bucket}?endpoint=${front.endpoint}&region=default`;
+  return { front, client, Bucket, url, storage: s3Storage(url) };
+};
 
 if (!skip) {
-  for (const prefix of ['', '/some/where']) storageLaws(`s3${prefix}`, () => opened(prefix));
+  const inSqlite = "this gateway's SQLite gets it wrong; it is tried on its files";
+  for (const prefix of ['', '/some/where'])
+    storageLaws(`s3${prefix}`, () => opened(prefix), undefined, {
+      'a span gives just these bytes, and less where the value ends': inSqlite,
+      'readers never see half a value while it is replaced': inSqlite,
+    });
+  storageLaws('s3 of files', async () => (await files()).storage);
 }
 
 test('a big value goes in parts, and a source that fails leaves none behind', {
   skip,
 }, async () => {
-  const bucket = await (await ceph()).bucket();
-  const storage = await storageIn(bucket);
+  const { client, Bucket, storage } = await files();
   const bytes = Buffer.alloc(20 << 20);
   for (let at = 0; at < bytes.length; at += 4) bytes.writeUInt32LE(at, at);
   const chunked = (chunks: number): Body => ({
@@ -41,14 +55,40 @@ test('a big value goes in parts, and a source that fails leaves none behind', {
   assert.ok((await collect(found.bytes, bytes.length))?.equals(bytes));
   await assert.rejects(storage.put('nar/half', chunked(12)));
   assert.equal(await storage.head('nar/half'), undefined);
-  const { client } = await ceph();
-  const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: bucket }));
+  const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket }));
   assert.deepEqual(Uploads, []);
 });
 
+test('a value of 400 MB goes in and comes out in little memory', { skip }, async () => {
+  const { url } = await files();
+  const script = `
+    import { s3Storage } from './src/storage/s3.ts';
+    const storage = s3Storage(process.argv[1]);
+    const blocks = Array.from({ length: 7 }, (_, i) => Buffer.alloc(1 << 20, 'block ' + i));
+    const block = i => blocks[i % 7];
+    const open = function* () { for (let i = 0; i < 400; i++) yield block(i); };
+    await storage.put('nar/big', { size: 400 << 20, open });
+    let at = 0;
+    for await (const chunk of (await storage.get('nar/big')).bytes)
+      for (let from = 0; from < chunk.length; ) {
+        const rest = block(at >> 20).subarray(at % (1 << 20));
+        const part = chunk.subarray(from, from + rest.length);
+        if (rest.compare(part, 0, part.length, 0, part.length)) throw new Error('other bytes at ' + at);
+        from += part.length;
+        at += part.length;
+      }
+    console.log(at, process.resourceUsage().maxRSS);`;
+  const ran = await execute([process.execPath, '--input-type=module', '-e', script, url], {
+    cwd: repository,
+    env: process.env,
+  });
+  const [bytes, peakKiB] = ran.stdout.split(' ').map(Number);
+  assert.equal(bytes, 400 << 20, ran.stderr);
+  assert.ok(peakKiB! < 256 << 10, `a peak of ${peakKiB} KiB`);
+});
+
 test('what breaks off goes on where it was, if it is still the same', { skip }, async () => {
-  const { front } = await ceph();
-  const storage = await opened();
+  const { front, storage } = await files();
   const bytes = Buffer.from(Array.from({ length: 3_000_000 }, (_, at) => at % 251));
   await storage.put('value', bodyOf(bytes));
   const ranges: (string | undefined)[] = [];
@@ -79,8 +119,7 @@ test('what breaks off goes on where it was, if it is still the same', { skip }, 
 });
 
 test('what may pass is tried again, and told when it does not', { skip }, async () => {
-  const { front } = await ceph();
-  const storage = await opened();
+  const { front, storage } = await files();
   let left = 2;
   front.fault = () => (left-- > 0 ? 503 : undefined);
   try {
