@@ -124,10 +124,12 @@ function loadedBy(
   return outside;
 }
 
-test('what runs inside Nix imports nothing outside Node: only xz and a bar at a terminal do, when asked for', () => {
+test('what runs inside Nix imports nothing outside Node: only xz, buckets and a bar at a terminal do, when asked for', () => {
   const entries = ['cli/nix-builder.ts', 'cli/commands/make.ts', 'flow/pack-worker.ts'];
   assert.deepEqual([...loadedBy(entries, { dynamic: false })], []);
   assert.deepEqual([...loadedBy(entries, { dynamic: true })].sort(), [
+    ['@aws-sdk/client-s3', 'storage/s3-client.ts'],
+    ['@aws-sdk/lib-storage', 'storage/s3-client.ts'],
     ['cli-progress', 'cli/face.ts'],
     ['lzma-native', 'cache/xz.ts'],
   ]);

@@ -124,7 +124,7 @@ async function unite({ additions, storeDir }: CopyPlan, storage: Storage): Promi
     const text = await readText(storage, key);
     if (text === undefined || parseNarInfo(text, storeDir).path !== path) continue; // it went, or changed
     const united = withSignatures(text, { add: signatures, drop: [] });
-    if (united !== text) entries.push({ key, body: bodyOf(united) });
+    if (united !== text) entries.push({ key, body: bodyOf(united), after: [] });
   }
   if (entries.length > 0) await storage.publish(entries);
   return entries.length;

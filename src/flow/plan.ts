@@ -8,8 +8,10 @@ import { type StoreDir, type StorePath, storeDirOf } from '../format/store-path.
 import type { Storage } from '../storage/storage.ts';
 import type { Store } from '../store/store.ts';
 import { closureOf, infosOf } from './closure.ts';
+import { each } from './each.ts';
 import { type Exclusion, isExcluded, nothingExcluded } from './exclude.ts';
 import type { Origin } from './make-sides.ts';
+import { readsAtOnce } from './read-cache.ts';
 import { addReferred } from './referred.ts';
 
 /** A store to read from, and what is wanted of it. */
@@ -87,30 +89,34 @@ export async function planMake(
   const packs: Pack[] = [];
   const origins: Origin[] = [];
   let needsSignatures = false;
+  const atOnce = Math.max(...[storage, ...exclude.caches].map(readsAtOnce));
   for (const { store, roots } of sources) {
     const paths: StorePath[] = [];
     const derivers = new Set<StorePath>();
     origins.push({ store, paths, derivers });
     const closure = await (noClosure ? infosOf : closureOf)(roots, store);
     onClosure?.(closure.length);
-    for (const info of closure) {
-      if (seen.has(info.path)) continue;
+    const lacking: (Pack | undefined)[] = []; // in the order of the closure, whichever is looked for first
+    await each(closure.entries(), atOnce, async ([at, info]) => {
+      if (seen.has(info.path)) return;
       seen.add(info.path);
       paths.push(info.path);
       if (await isExcluded(info, exclude)) {
         excluded.add(info.path);
-        continue;
+        return;
       }
       if (logs && info.deriver) derivers.add(info.deriver);
       needsSignatures ||= info.ca === undefined && info.signatures.length === 0;
       const found = await there(info.path);
       const lack = await lackOf(info, found, storage, listings);
-      if (lack === undefined) present.add(info.path);
-      else {
-        const again = found === undefined ? {} : { again: lack };
-        packs.push({ info: withSignaturesOf(found, info), store, ...again });
+      if (lack === undefined) {
+        present.add(info.path);
+        return;
       }
-    }
+      const again = found === undefined ? {} : { again: lack };
+      lacking[at] = { info: withSignaturesOf(found, info), store, ...again };
+    });
+    for (const pack of lacking) if (pack) packs.push(pack);
   }
   if (noClosure) {
     const source = sources.map(({ store }) => store.url).join(', ');

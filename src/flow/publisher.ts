@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { listingEntry, narInfoEntry } from '../cache/cache.ts';
 import { explained } from '../errors.ts';
 import { debugKey, printDebugLink } from '../format/debug-info.ts';
-import type { PackedNar } from '../format/narinfo.ts';
+import { narInfoKey, type PackedNar } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import type { StorePath } from '../format/store-path.ts';
 import { openSpool, type Spool, spooled } from '../storage/spool.ts';
@@ -25,6 +25,14 @@ interface Beside {
   readonly listing?: string | undefined;
   readonly debugMembers?: readonly string[];
 }
+
+/** Says what each entry comes after, for a storage that can put several at once: the narinfo, which is the last, alone has to wait. */
+const withOrder = ({ info, entries }: Ready): readonly Entry[] =>
+  entries.map((entry, at) => {
+    if (at < entries.length - 1) return { ...entry, after: [] };
+    const references = info.references.filter(path => path !== info.path).map(narInfoKey);
+    return { ...entry, after: [...entries.slice(0, at).map(({ key }) => key), ...references] };
+  });
 
 export class Publisher implements Disposable {
   readonly #storage: Storage;
@@ -107,7 +115,7 @@ export class Publisher implements Disposable {
       if (!found || this.#missing(found.info, this.#visible, visible)) continue;
       visible.add(path);
       batch.push(found);
-      entries.push(...found.entries);
+      entries.push(...(this.#spool ? found.entries : withOrder(found)));
     }
     await this.#storage.publish(entries);
     for (const { info, file, entries } of batch) {

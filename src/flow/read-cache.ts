@@ -7,7 +7,7 @@ import type { Storage } from '../storage/storage.ts';
 import { each } from './each.ts';
 
 /** Requests at once, where each is a way to go; what is near is read by synchronous calls. */
-export const readsAtOnce = (storage: Storage): number => (storage.local ? 1 : 25);
+export const readsAtOnce = (storage: Storage): number => (storage.isFar ? 25 : 1);
 
 export interface ReadWish {
   /** Store paths, base names or hash parts; without it, everything. */

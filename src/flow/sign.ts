@@ -84,7 +84,7 @@ export async function sign(storage: Storage, options: SignOptions): Promise<Sign
       if (signed.state === 'same') unchanged += 1;
       if (signed.state !== 'new') continue; // or it went while we looked
       changed.push(path);
-      entries.push({ key, body: bodyOf(signed.text) });
+      entries.push({ key, body: bodyOf(signed.text), after: [] });
     }
     if (entries.length > 0) await storage.publish(entries);
   }

@@ -13,7 +13,9 @@ import { credentialsFor } from './http-credentials.ts';
 import { type Download, encodingOf, heldBytes, lengthOf, openDownload } from './http-download.ts';
 import { discarded, exchanges } from './http-exchange.ts';
 import { isFine, isMissing, refusal, shown, statusText, wrongSize } from './http-refusals.ts';
+import { putInOrder } from './in-order.ts';
 import { Patience, type RetryPolicy, usualRetry } from './retry.ts';
+import { servedAs } from './served-as.ts';
 import {
   type Body,
   bodyOf,
@@ -78,6 +80,7 @@ export function httpStorage(
 
   const storage: Storage = {
     url: folder,
+    isFar: true,
 
     async head(key) {
       const url = urlOf(key);
@@ -105,7 +108,7 @@ export function httpStorage(
           url,
           headers: {
             'content-length': String(body.size),
-            'content-type': 'application/octet-stream',
+            'content-type': servedAs(key).type,
           },
           body: await provenWhereSmall(body, url),
         },
@@ -116,7 +119,8 @@ export function httpStorage(
     },
 
     async publish(entries) {
-      for (const { key, body } of entries) await storage.put(key, body);
+      for (const { key } of entries) checkKey(key);
+      await putInOrder(entries, connections, ({ key, body }) => storage.put(key, body));
     },
 
     async follow(reference) {

@@ -5,16 +5,18 @@ import { fileURLToPath } from 'node:url';
 import { explained, GranaryError } from '../errors.ts';
 import { type DirectoryOptions, directoryStorage } from './directory.ts';
 import { httpStorage } from './http.ts';
+import { s3Storage } from './s3.ts';
 import type { Storage } from './storage.ts';
 
 /**
- * Opens a bare path, a `file://` URL (which is percent-decoded; what follows `?` is Nix's own), or an
- * `http://` or `https://` URL.
+ * Opens a bare path, a `file://` URL (which is percent-decoded; what follows `?` is Nix's own), an
+ * `http://` or `https://` URL, or an `s3://` URL with Nix's parameters.
  *
  * @throws GranaryError `usage` when the name is none of these, or names a file
  */
 export function openStorage(name: string, options: DirectoryOptions = {}): Storage {
   if (/^https?:\/\//i.test(name)) return httpStorage(name);
+  if (/^s3:\/\//i.test(name)) return s3Storage(name);
   const path = pathOf(name);
   const statOf = (file: string) =>
     explained(`use ${path} as a cache`, () => statSync(file, { throwIfNoEntry: false }));
@@ -47,7 +49,7 @@ function pathOf(name: string): string {
   if (scheme !== 'file')
     throw new GranaryError(
       'usage',
-      `Cannot use "${name}" as a cache in this version: a cache is a folder, or a file://, http:// or https:// URL`,
+      `Cannot use "${name}" as a cache: a cache is a folder, or a file://, http://, https:// or s3:// URL`,
     );
   try {
     return fileURLToPath(name.replace(/[?#].*$/s, ''));

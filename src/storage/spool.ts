@@ -16,6 +16,7 @@ export interface Spool extends Disposable {
 /** Removes, when disposed, the files that no put has moved away. */
 export function openSpool(storage: Storage): Spool {
   const names = new Set<string>();
+  let made = 0;
   const clean = (): void => {
     for (const name of names) rmSync(name, { force: true });
     if (apart) rmSync(apart, { recursive: true, force: true });
@@ -24,7 +25,7 @@ export function openSpool(storage: Storage): Spool {
   const apart = storage.spool ? undefined : mkdtempSync(join(tmpdir(), 'granary-'));
   return {
     name(near) {
-      const name = storage.spool?.(near) ?? join(apart!, String(names.size));
+      const name = storage.spool?.(near) ?? join(apart!, String(made++));
       names.add(name);
       return name;
     },

@@ -4,8 +4,8 @@
  * Laws, which one suite proves for every backend (test/storage/conformance.ts):
  * put is all or nothing to every reader · what was put is found · the absent is `undefined`, never
  * an error · deleting twice is fine · list gives each key under the prefix once, in any order · a
- * key is relative, `/`-separated, and cannot climb out · publish shows its entries in their order,
- * and none before all that was put earlier is safe.
+ * key is relative, `/`-separated, and cannot climb out · publish shows no entry before those that it comes
+ * after, and none before all that was put earlier is safe.
  */
 import type { Bytes } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
@@ -50,15 +50,19 @@ export interface Body {
 export interface Entry {
   readonly key: string;
   readonly body: Body;
+  /** Keys of the same batch that it must not be seen before. Not given: all that stand before it. */
+  readonly after?: readonly string[];
 }
 
 export interface Storage {
   /** As messages name it. */
   readonly url: string;
+  /** Whether each question is a way to go, so that many should be asked at once. */
+  readonly isFar?: boolean;
   head(key: string): Promise<Stat | undefined>;
   get(key: string, span?: Span): Promise<Found | undefined>;
   put(key: string, body: Body): Promise<void>;
-  /** Puts these in this order, after making sure that no crash can lose what was put before. */
+  /** Puts these, each after what it comes after, and all once no crash can lose what was put before. */
   publish(entries: readonly Entry[]): Promise<void>;
   delete?(key: string): Promise<void>;
   list?(prefix: string): AsyncIterable<Stat & { readonly key: string }>;

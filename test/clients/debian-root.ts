@@ -56,8 +56,9 @@ export async function unpackDeb(deb: string, dir: string): Promise<void> {
 export function loaded(roots: readonly string[], program: string, name: string): string[] {
   if (!machine)
     throw new GranaryError('unavailable', `Cannot run ${name}: no loader known for this processor`);
-  // Some suites have no /usr merge in what they ship; bookworm's Nix keeps its libraries apart.
-  const places = [`usr/lib/${machine.triple}`, `lib/${machine.triple}`, 'usr/lib/nix'];
+  // Some suites have no /usr merge in what they ship; bookworm's Nix and Ceph keep their libraries apart.
+  const own = `usr/lib/${machine.triple}`;
+  const places = [own, `lib/${machine.triple}`, 'usr/lib/nix', `${own}/ceph`];
   const libraries = roots
     .flatMap(root => places.map(place => join(root, place)))
     .filter(existsSync);
