@@ -28,7 +28,7 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
   options: {
     to: {
       value: 'CACHE',
-      help: 'the cache to make or add to: a folder (a path or file:// URL), or\nhttp(s):// where the server takes PUT',
+      help: 'the cache to make or add to: a folder (a path or file:// URL), or\nhttp(s):// where the server takes PUT, or s3://bucket/prefix',
     },
     from: {
       value: 'STORE',
