@@ -2,6 +2,7 @@
 import type { ListingNode } from '../format/nar-listing.ts';
 import type { Daemon } from './daemon-connection.ts';
 import { type DumpOptions, dumpTree } from './filesystem.ts';
+import type { Remote } from './ssh-connection.ts';
 import type { Content } from './store.ts';
 
 type NarOf = (
@@ -10,13 +11,22 @@ type NarOf = (
 ) => Promise<Generator<Buffer, ListingNode> | AsyncGenerator<Buffer, ListingNode | undefined>>;
 
 /**
- * Reads NARs as `dumpTree` and `dumpNar` do. Whoever opens it has a connection of his own to a daemon, which has a
- * process of its own for each. What only a daemon needs is loaded by the first: it is a third of what a thread has to load.
+ * Reads NARs as `dumpTree` and `dumpNar` do. Whoever opens it has a connection of his own to a daemon or another machine,
+ * where each has a process of its own. What only those need is loaded by the first: it is a third of what a thread has to load.
  */
 export function openContents(): NarOf {
   const daemons = new Map<string, Daemon>();
+  const remotes = new Map<string, Remote>();
   return async (content, options) => {
     if ('tree' in content) return dumpTree(content.tree, options);
+    if ('ssh' in content) {
+      const { dumpRemote } = await import('./ssh.ts');
+      const { Remote } = await import('./ssh-connection.ts');
+      const { url } = content.ssh;
+      const remote = remotes.get(url) ?? new Remote(content.ssh);
+      remotes.set(url, remote);
+      return dumpRemote(content.path, remote, options);
+    }
     const { dumpNar } = await import('./daemon.ts');
     const { Daemon } = await import('./daemon-connection.ts');
     const daemon = daemons.get(content.daemon) ?? new Daemon(content.daemon);

@@ -18,50 +18,17 @@ import {
   readWelcome,
   versions,
 } from '../format/daemon-wire.ts';
+import { Incoming } from './incoming.ts';
+import { type Connection, Keeper } from './keeper.ts';
 
-/** The daemon at a socket. It keeps one connection for the next question. */
-export class Daemon {
+/** The daemon at a socket. Its connections throw `unavailable` when there is none, `usage` when it is too old. */
+export class Daemon extends Keeper<DaemonConnection> {
   /** The socket's file name. */
   readonly socket: string;
-  #idle: DaemonConnection | undefined;
 
   constructor(socket: string) {
+    super(() => connect(socket));
     this.socket = socket;
-  }
-
-  /**
-   * Does something over a connection of its own.
-   *
-   * @throws GranaryError `unavailable` when there is no daemon, `usage` when it is too old
-   */
-  async use<T>(work: (connection: DaemonConnection) => Promise<T>): Promise<T> {
-    const connection = await this.take();
-    try {
-      const result = await work(connection);
-      this.giveBack(connection);
-      return result;
-    } catch (error) {
-      connection.destroy();
-      throw error;
-    }
-  }
-
-  /** A connection for who destroys it or gives it back. */
-  async take(): Promise<DaemonConnection> {
-    const idle = this.#idle;
-    this.#idle = undefined;
-    if (!idle?.isOpen) return connect(this.socket);
-    idle.hold();
-    return idle;
-  }
-
-  /** Takes back a connection on which all that was asked is answered and read. */
-  giveBack(connection: DaemonConnection): void {
-    if (this.#idle?.isOpen) connection.destroy();
-    else {
-      connection.rest();
-      this.#idle = connection;
-    }
   }
 
   /** Whether somebody still answers at the socket. */
@@ -90,12 +57,11 @@ async function connect(file: string): Promise<DaemonConnection> {
   }
 }
 
-export class DaemonConnection {
+export class DaemonConnection implements Connection {
   readonly #socket: Socket;
   readonly #file: string;
   readonly #chunks: AsyncIterator<Buffer>;
-  /** What came and was not read yet. */
-  #rest: Buffer = Buffer.alloc(0);
+  readonly #incoming = new Incoming(() => this.#next());
   /** The next chunk, asked for while the connection rests. */
   #ahead: Promise<IteratorResult<Buffer>> | undefined;
   #lost = false;
@@ -144,28 +110,18 @@ export class DaemonConnection {
   }
 
   /** Reads what a Reading wants, from what comes. */
-  async read<T>(reading: Reading<T>): Promise<T> {
-    let step = reading.next();
-    while (!step.done) {
-      const size = step.value;
-      if (this.#rest.length < size) await this.#gather(size);
-      const bytes = this.#rest.subarray(0, size);
-      this.#rest = this.#rest.subarray(size);
-      step = reading.next(bytes);
-    }
-    return step.value;
+  read<T>(reading: Reading<T>): Promise<T> {
+    return this.#incoming.read(reading);
   }
 
   /** What comes next, however much that is. */
-  async chunk(): Promise<Buffer> {
-    const rest = this.#rest;
-    this.#rest = rest.subarray(rest.length);
-    return rest.length > 0 ? rest : await this.#next();
+  chunk(): Promise<Buffer> {
+    return this.#incoming.chunk();
   }
 
   /** Puts back the end of a chunk. */
   unread(bytes: Buffer): void {
-    this.#rest = bytes;
+    this.#incoming.unread(bytes);
   }
 
   /**
@@ -202,16 +158,6 @@ export class DaemonConnection {
 
   destroy(): void {
     this.#socket.destroy();
-  }
-
-  async #gather(size: number): Promise<void> {
-    const chunks = [this.#rest];
-    for (let have = this.#rest.length; have < size; ) {
-      const chunk = await this.#next();
-      chunks.push(chunk);
-      have += chunk.length;
-    }
-    this.#rest = Buffer.concat(chunks);
   }
 
   async #next(): Promise<Buffer> {

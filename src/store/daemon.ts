@@ -19,14 +19,13 @@ import {
   readPaths,
 } from '../format/daemon-wire.ts';
 import type { ListingNode } from '../format/nar-listing.ts';
-import { ListingBuilder } from '../format/nar-listing-builder.ts';
 import { NarReader } from '../format/nar-read.ts';
-import type { NarEvent } from '../format/nar-wire.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import type { Signature } from '../format/signature.ts';
 import type { StoreDir, StorePath } from '../format/store-path.ts';
 import { Daemon, type DaemonConnection } from './daemon-connection.ts';
 import type { DumpOptions } from './filesystem.ts';
+import { narBlocks } from './incoming.ts';
 import type { LocalPlaces } from './local.ts';
 import { pathWithin } from './roots.ts';
 import type { PathToAdd, WritableStore } from './store.ts';
@@ -138,46 +137,18 @@ async function infosOf(
 export async function* dumpNar(
   path: StorePath,
   daemon: Daemon,
-  { block, listing }: DumpOptions,
+  options: DumpOptions,
 ): AsyncGenerator<Buffer, ListingNode | undefined> {
   const connection = await daemon.take();
   const reader = new NarReader();
-  const builder = new ListingBuilder();
   let whole = false;
-  const pushed = async (chunk: Buffer): Promise<readonly NarEvent[]> => {
-    const before = reader.offset;
-    try {
-      return reader.push(chunk);
-    } catch (error) {
-      connection.unread(chunk.subarray(reader.offset - before));
-      throw (await wordsWithin(path, connection)) ?? error;
-    }
-  };
   try {
     await connection.send(encode(operations.narFromPath, path));
     await connection.reply(`read ${path}`);
-    let out = block();
-    let filled = 0;
-    while (!reader.done) {
-      const chunk = await connection.chunk();
-      const before = reader.offset;
-      const events = await pushed(chunk);
-      if (listing) builder.push(events);
-      const size = reader.offset - before;
-      connection.unread(chunk.subarray(size));
-      for (let at = 0; at < size; ) {
-        const copied = chunk.copy(out, filled, at, size);
-        at += copied;
-        filled += copied;
-        if (filled < out.length) continue;
-        yield out;
-        out = block();
-        filled = 0;
-      }
-    }
+    const explain = async (error: unknown) => (await wordsWithin(path, connection)) ?? error;
+    const listing = yield* narBlocks(connection, reader, options, explain);
     whole = true;
-    if (filled > 0) yield out.subarray(0, filled);
-    return builder.root;
+    return listing;
   } catch (error) {
     if (!connection.isLost || !(await daemon.isAlive())) throw error;
     const { offset } = reader;

@@ -6,6 +6,8 @@ import { GranaryError } from '../errors.ts';
 import { defaultStoreDir, parseStoreDir, type StoreDir } from '../format/store-path.ts';
 import { daemonStore } from './daemon.ts';
 import { type LocalPlaces, localStore } from './local.ts';
+import { sshStore } from './ssh.ts';
+import { parseSshUrl, type SshPlace } from './ssh-place.ts';
 import type { Store, WritableStore } from './store.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -14,15 +16,18 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export interface StorePlaces extends LocalPlaces {
   /** The socket of the daemon that is asked; without one, the database is read. */
   readonly socket?: string;
+  /** The machine that is asked instead. */
+  readonly ssh?: SshPlace;
 }
 
 /**
- * Opens `auto`, `local`, `local?root=DIR` (also `store`, `state`, `real`), `daemon` or `unix://SOCKET`.
+ * Opens `auto`, `local`, `local?root=DIR` (also `store`, `state`, `real`), `daemon`, `unix://SOCKET` or `ssh://HOST`.
  *
  * @throws GranaryError `usage` for a name that is no store
  */
 export function openStore(name: string, env: Environment = process.env): Store {
-  const { socket, ...places } = placesOf(name, env);
+  const { socket, ssh, ...places } = placesOf(name, env);
+  if (ssh) return sshStore(ssh);
   return socket === undefined ? localStore(places) : daemonStore(places, socket);
 }
 
@@ -33,7 +38,8 @@ export function openStore(name: string, env: Environment = process.env): Store {
  * @throws GranaryError `usage` for a store without a daemon
  */
 export function openStoreToWrite(name: string, env: Environment = process.env): WritableStore {
-  const { socket, ...places } = placesOf(name, env);
+  const { socket, ssh, ...places } = placesOf(name, env);
+  if (ssh) return sshStore(ssh);
   if (socket !== undefined) return daemonStore(places, socket);
   if (name === 'auto' && places.root === undefined) {
     const daemon = placesOf('daemon', env) as StorePlaces & { readonly socket: string };
@@ -51,6 +57,10 @@ export function openStoreToWrite(name: string, env: Environment = process.env): 
 export function placesOf(name: string, env: Environment = process.env): StorePlaces {
   if (name === 'auto') return automatic(env);
   const [scheme, query = ''] = name.split(/\?(.*)/s, 2) as [string, string?];
+  if (scheme.startsWith('ssh://')) {
+    const ssh = parseSshUrl(name);
+    return { storeDir: ssh.storeDir, real: ssh.storeDir, state: '', ssh };
+  }
   if (scheme === 'local') return fromParameters(name, parametersOf(name, query), env);
   if (scheme === 'daemon' || scheme.startsWith('unix:')) {
     const places = fromParameters(name, parametersOf(name, query), env);
@@ -62,7 +72,7 @@ export function placesOf(name: string, env: Environment = process.env): StorePla
       `Cannot read "${name}" as a store by its bare path; write "local?root=${resolve(name)}"`,
     );
   const known =
-    'a store is "auto", "local", "local?root=DIR", "daemon" or "unix:///path/to/socket"';
+    'a store is "auto", "local", "local?root=DIR", "daemon", "unix:///path/to/socket" or "ssh://host"';
   if (/^(ssh:|ssh-ng:|https?:|s3:)/.test(name))
     throw new GranaryError('usage', `Cannot read from "${name}" in this version; ${known}`);
   throw new GranaryError('usage', `Cannot read from "${name}": ${known}`);
@@ -87,7 +97,7 @@ function socketOf(scheme: string, env: Environment): string {
  */
 function automatic(env: Environment): StorePlaces {
   const remote = env.NIX_REMOTE ?? '';
-  if (/^(local|unix:|daemon\?)/.test(remote)) return placesOf(remote, env);
+  if (/^(local|unix:|ssh:|daemon\?)/.test(remote)) return placesOf(remote, env);
   if (/^\.?\//.test(remote)) return chroot(remote, env);
   if (!/^(auto|daemon|)$/.test(remote))
     throw new GranaryError(

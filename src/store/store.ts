@@ -3,13 +3,16 @@ import type { Bytes } from '../bytes.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import type { Realisation } from '../format/realisation.ts';
 import type { StoreDir, StorePath } from '../format/store-path.ts';
+import type { SshPlace } from './ssh-place.ts';
 
 /** Where content is to be had, as plain data that a thread can be sent. */
 export type Content =
   /** The file, folder or link on this machine, in latin-1. */
   | { readonly tree: string }
   /** The daemon at this socket gives its NAR. */
-  | { readonly daemon: string; readonly path: StorePath };
+  | { readonly daemon: string; readonly path: StorePath }
+  /** The Nix on this machine gives its NAR. */
+  | { readonly ssh: SshPlace; readonly path: StorePath };
 
 export interface Store {
   /** As messages name it. */

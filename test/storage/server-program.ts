@@ -1,18 +1,18 @@
 /** A server that is a program of its own: started on loopback, ended with the process that started it. */
 import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, createConnection, createServer } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { GranaryError } from '../../src/errors.ts';
 import { client as user } from '../clients/kept.ts';
 import { start } from '../clients/process.ts';
 
-/** Starts a program as the clients' user, and waits until something answers at the URL. */
+/** Starts a program as the clients' user, or as who runs the tests, and waits until something listens at the URL. */
 export async function startServer(
   argv: readonly string[],
   url: string,
-  env: NodeJS.ProcessEnv = {},
+  { as = 'client' }: { readonly as?: 'client' | 'self' } = {},
 ): Promise<void> {
-  const server = start(argv, { user, env: { PATH: process.env.PATH, ...env } });
+  const server = start(argv, { user: as === 'client' ? user : undefined });
   server.stdin!.end();
   server.stdout!.resume();
   let said = '';
@@ -22,9 +22,9 @@ export async function startServer(
   process.on('exit', () => server.kill('SIGKILL'));
   server.unref();
   for (const pipe of [server.stdout, server.stderr]) (pipe as { unref?(): void }).unref?.();
-  for (let waits = 0; !(await answers(url)); waits++) {
+  for (let waits = 0; !(await listens(url)); waits++) {
     if (waits > 300 || server.exitCode !== null)
-      throw new GranaryError('unavailable', `${argv.at(-1)} does not answer: ${said}`);
+      throw new GranaryError('unavailable', `${argv.at(-1)} does not listen: ${said}`);
     await setTimeout(100);
   }
 }
@@ -39,11 +39,14 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-async function answers(url: string): Promise<boolean> {
-  try {
-    await (await fetch(url)).body?.cancel();
-    return true;
-  } catch {
-    return false;
-  }
+function listens(url: string): Promise<boolean> {
+  const { hostname, port } = new URL(url);
+  return new Promise(resolve => {
+    const socket = createConnection({ host: hostname, port: Number(port) });
+    socket.once('error', () => resolve(false));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
 }
