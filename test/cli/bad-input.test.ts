@@ -117,9 +117,9 @@ const rows: Readonly<Record<string, () => Row>> = {
     says: [/the socket has to be an absolute path/],
   }),
   'a store of another kind': () => ({
-    args: ['--from', 'ssh://host', foo],
+    args: ['--from', 'ssh-ng://host', foo],
     code: 2,
-    says: [/"ssh:\/\/host" in this version/],
+    says: [/"ssh-ng:\/\/host" in this version/],
   }),
   'another StoreDir': () => ({
     args: ['--add', docs],

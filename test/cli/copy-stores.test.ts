@@ -79,7 +79,7 @@ for (const [what, args, message] of [
     ['--from', cache, '--to', store],
     /Cannot write into the store local\?root=.*: only Nix itself does that, by its daemon; start one with 'NIX_DAEMON_SOCKET_PATH=\/tmp\/nix-socket NIX_REMOTE="local\?root=.*" nix-daemon', and name it by "--to unix:\/\/\/tmp\/nix-socket"/,
   ],
-  ['a host', ['--from', cache, '--to', 'ssh://host'], /"ssh:\/\/host"/],
+  ['a host', ['--from', cache, '--to', 'ssh-ng://host'], /"ssh-ng:\/\/host"/],
   ['a daemon to itself', ['--from', socket, '--to', socket, app], /Cannot copy unix:.* to itself/],
   [
     '--link out of a store',

@@ -164,7 +164,7 @@ for (const [what, name, code, message] of [
     /\/no\/such\/root is no directory/,
   ],
   ['a store directory that is relative', 'local?store=nix', 'malformed', /store directory/],
-  ['what this version cannot read', 'ssh://host', 'usage', /in this version/],
+  ['what this version cannot read', 'ssh-ng://host', 'usage', /in this version/],
   ['something else', 'wherever', 'usage', /a store is "auto"/],
 ] as const)
   test(`${what} is refused as ${code}`, () => {

@@ -45,11 +45,11 @@ that leads to one (./result).`,
   options: {
     from: {
       value: 'SOURCE',
-      help: 'a cache, or a store: auto, local, local?root=DIR, daemon or\nunix:///path/to/socket',
+      help: 'a cache, or a store: auto, local, local?root=DIR, daemon,\nunix:///path/to/socket or ssh://host',
     },
     to: {
       value: 'TARGET',
-      help: 'the cache to add to, or a folder to make; or the store of a daemon:\nauto, daemon or unix:///path/to/socket',
+      help: 'the cache to add to, or a folder to make; or the store of a daemon:\nauto, daemon, unix:///path/to/socket, or ssh://host',
     },
     roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
     sign: {

@@ -32,7 +32,7 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
     },
     from: {
       value: 'STORE',
-      help: 'auto (default), local, local?root=DIR (also store, state, real,\nlog),\ndaemon, or unix:///path/to/socket',
+      help: 'auto (default), local, local?root=DIR (also store, state, real, log),\ndaemon, unix:///path/to/socket, or ssh://[user@]host',
     },
     add: {
       value: 'PATH[=NAME]',

@@ -22,7 +22,7 @@ cache, whichever comes first in the order of --from. A cache that is whole is no
   options: {
     from: {
       value: 'SOURCE',
-      help: 'a store (auto, local, local?root=DIR, daemon, unix:///path/to/socket) or a cache.\nRepeatable, asked in this order',
+      help: 'a store (auto, local, local?root=DIR, daemon, unix:///path/to/socket,\nssh://host) or a cache.\nRepeatable, asked in this order',
     },
     drop: { help: 'remove what nobody can heal, with all that refers to it' },
     'dry-run': { help: 'print what is damaged and where it can come from, and write nothing' },
