@@ -28,7 +28,7 @@ let
     '';
     dontFixup = true;
     outputHashMode = "recursive";
-    outputHash = "sha256-9D7BPXV8KFU8inIqHPMTD6r9+g30R67ZhdqLwPaTRT4=";
+    outputHash = "sha256-CQ5tYhsMFNxdZvt4hi34Js+C+EUJWiKx1KNLrb6kLTE=";
   };
 in
 stdenvNoCC.mkDerivation {
