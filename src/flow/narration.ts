@@ -12,6 +12,7 @@ import { type CheckPool, rootOf } from './check-pool.ts';
 import { each } from './each.ts';
 import { type Finding, finding } from './findings.ts';
 import { infoKeeper } from './kept-infos.ts';
+import { readsAtOnce } from './read-cache.ts';
 import { narInfoFindings, readSide } from './verify-narinfo.ts';
 import { type Beliefs, signatureFindings } from './verify-signatures.ts';
 
@@ -137,7 +138,8 @@ async function readAll(
   const believed = expected.keys.map(({ text }) => text);
   const done = new Map<number, readonly Narration[]>();
   let next = 0;
-  await each(batchesOf(keys), jobs, async ([at, batch]) => {
+  const [size, lanes] = storage.isFar ? [1, readsAtOnce(storage)] : [batchSize, jobs];
+  await each(batchesOf(keys, size), lanes, async ([at, batch]) => {
     const read = root
       ? pool.narInfos({ root, keys: batch, storeDir, believed, sigsNeeded })
       : narrationsIn(storage, batch, expected).then(apart);
@@ -149,9 +151,12 @@ async function readAll(
   });
 }
 
-function* batchesOf(keys: readonly string[]): Generator<readonly [at: number, readonly string[]]> {
-  for (let at = 0; at * batchSize < keys.length; at++)
-    yield [at, keys.slice(at * batchSize, (at + 1) * batchSize)];
+function* batchesOf(
+  keys: readonly string[],
+  size: number,
+): Generator<readonly [at: number, readonly string[]]> {
+  for (let at = 0; at * size < keys.length; at++)
+    yield [at, keys.slice(at * size, (at + 1) * size)];
 }
 
 /** A copy that shares nothing with the texts that its strings were cut from. */

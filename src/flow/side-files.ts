@@ -1,5 +1,6 @@
 /** What a cache keeps beside narinfos and NARs, and comes along with its paths: logs, debuginfo, realisations. */
 import { readText } from '../cache/cache.ts';
+import { GranaryError } from '../errors.ts';
 import type { NarInfo } from '../format/narinfo.ts';
 import { baseName } from '../format/store-path.ts';
 import { bodyOf, type Storage } from '../storage/storage.ts';
@@ -54,7 +55,12 @@ async function chosen(
   isIt: (text: string) => boolean,
 ): Promise<readonly string[]> {
   const keys: string[] = [];
-  for await (const { key } of source.list!(prefix)) if (!key.endsWith('/KEEP')) keys.push(key);
+  try {
+    for await (const { key } of source.list!(prefix)) if (!key.endsWith('/KEEP')) keys.push(key);
+  } catch (error) {
+    if (!(error instanceof GranaryError && error.code === 'usage')) throw error;
+    return []; // who may read a bucket may not always list it
+  }
   const mine: string[] = [];
   await each(keys, jobs, async key => {
     const text = await readText(source, key);

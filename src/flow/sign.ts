@@ -7,6 +7,7 @@ import type { StorePath } from '../format/store-path.ts';
 import { bodyOf, type Entry, type Storage } from '../storage/storage.ts';
 import { CheckPool, rootOf } from './check-pool.ts';
 import type { Finding } from './findings.ts';
+import { readsAtOnce } from './read-cache.ts';
 import { type Signed, type SignWanted, signedIn } from './signed.ts';
 import { type VerifyOptions, verify } from './verify.ts';
 
@@ -105,9 +106,11 @@ async function* preparedBatches(
 ): AsyncGenerator<readonly Prepared[]> {
   const root = sound.length > batchSize ? rootOf(storage) : undefined; // fewer are done before a thread starts
   const prepare = async (at: number): Promise<readonly Prepared[]> => {
-    const size = Math.ceil(batchSize / jobs);
-    const shares = Array.from({ length: jobs }, (_, share) =>
-      sound.slice(at, at + batchSize).slice(share * size, (share + 1) * size),
+    const batch = sound.slice(at, at + batchSize);
+    const lanes = storage.isFar ? readsAtOnce(storage) : jobs;
+    const size = Math.ceil(batch.length / lanes);
+    const shares = Array.from({ length: lanes }, (_, share) =>
+      batch.slice(share * size, (share + 1) * size),
     );
     const prepared = await Promise.all(
       shares.map(async share => {

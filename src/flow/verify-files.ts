@@ -11,7 +11,7 @@ import { type DebugLink, deadLink } from './debug-links.ts';
 import { each } from './each.ts';
 import { type Finding, finding } from './findings.ts';
 import { claimOf, narFindings } from './verify-nar.ts';
-import { readSide } from './verify-narinfo.ts';
+import { isAway, readSide } from './verify-narinfo.ts';
 
 interface Files {
   readonly storage: Storage;
@@ -113,7 +113,7 @@ async function readFile(
     return { facts: await checkNar(found.bytes, claim) };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
+    if (code === undefined || isAway(storage, error)) throw error;
     return { code, message };
   }
 }

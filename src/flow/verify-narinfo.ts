@@ -1,11 +1,16 @@
 /** What a narinfo says wrongly by itself, and of the files and narinfos around it. */
 import { readText } from '../cache/cache.ts';
+import { GranaryError } from '../errors.ts';
 import { contentAddressedPath, partsOf } from '../format/content-address.ts';
 import { algorithmOf } from '../format/hash.ts';
 import { type BareInfo, hiddenFields, narInfoKey } from '../format/narinfo.ts';
 import { namePart, storeDirOf } from '../format/store-path.ts';
 import { isKey, type Storage, type Thing } from '../storage/storage.ts';
 import { type Finding, finding } from './findings.ts';
+
+/** Whether a way to the cache failed, which says nothing of the cache. */
+export const isAway = (storage: Storage, error: unknown): boolean =>
+  storage.isFar === true && error instanceof GranaryError && error.code === 'unavailable';
 
 /** The text of a small file, nothing when it went away, or the finding that it cannot be read. */
 export async function readSide(
@@ -16,7 +21,7 @@ export async function readSide(
     return await readText(storage, key);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
+    if (code === undefined || isAway(storage, error)) throw error;
     return finding('unreadable', key, message);
   }
 }

@@ -116,6 +116,32 @@ test('copy, sign, diff, repair and verify work on a bucket', { skip }, async () 
   assert.match(cat.stdout, /^export PATH=/);
 });
 
+test('a server that fails says nothing of the cache: no damage is found, and repair removes nothing', {
+  skip,
+}, async () => {
+  const { front, bucket: newBucket } = await ceph();
+  const bucket = await newBucket();
+  const cache = await named(bucket);
+  const { url, paths } = await gitCorpus();
+  const small = paths.find(path => /-zlib1g-/.test(path))!;
+  const made = await granary('make', '--from', url, '--to', cache, small);
+  assert.equal(made.code, 0, made.stderr);
+  for (const failing of [/narinfo/, /\/nar\//]) {
+    front.fault = ({ method, url }) => (method === 'GET' && failing.test(url!) ? 503 : undefined);
+    try {
+      for (const args of [['verify'], ['repair', '--drop']]) {
+        const ran = await granary(...args, cache);
+        assert.equal(ran.code, 8, `${args[0]}: ${ran.stdout}${ran.stderr}`);
+        assert.doesNotMatch(ran.stdout, /damage /);
+      }
+    } finally {
+      front.fault = () => undefined;
+    }
+  }
+  assert.match(await textOf(bucket, `${small.slice(11, 43)}.narinfo`), /^StorePath: /);
+  assert.equal((await granary('verify', cache)).code, 0);
+});
+
 test('commands say what is wrong with a bucket in a sentence, by the table of exits', {
   skip,
 }, async () => {
