@@ -54,9 +54,9 @@ export function* readHello(): Reading<void> {
   );
 }
 
-/** Asks which of these paths are there; the answer is a set. */
+/** Asks which of these paths are there; the answer is a set. They stay while the connection lasts. */
 export const askValidPaths = (paths: readonly StorePath[]): Buffer => {
-  const [lock, substitute] = [0, 0];
+  const [lock, substitute] = [1, 0];
   return encode(commands.queryValidPaths, lock, substitute, paths);
 };
 

@@ -5,6 +5,7 @@
 import type { ChildProcessByStdio } from 'node:child_process';
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
+import { setTimeout } from 'node:timers/promises';
 import { readable } from '../bytes.ts';
 import { type ErrorCode, GranaryError } from '../errors.ts';
 import type { Reading } from '../format/daemon-wire.ts';
@@ -20,17 +21,25 @@ export class Remote extends Keeper<SshConnection> {
   }
 }
 
+/** A host turns away who comes with too many others at once, as our threads do. */
 async function connect(place: SshPlace): Promise<SshConnection> {
-  const connection = new SshConnection(place);
-  try {
-    await connection.send(hello());
-    await connection.read(readHello());
-    return connection;
-  } catch (error) {
-    connection.destroy();
-    throw error;
+  for (let attempt = 1; ; attempt++) {
+    const connection = new SshConnection(place);
+    try {
+      await connection.send(hello());
+      await connection.read(readHello());
+      return connection;
+    } catch (error) {
+      connection.destroy();
+      if (attempt === attempts || !connection.wasTurnedAway) throw error;
+      await setTimeout(200 + Math.random() * 1800);
+    }
   }
 }
+
+const attempts = 5;
+const turnedAway =
+  /kex_exchange_identification|Connection reset by|Exceeded MaxStartups|Not allowed at this time/;
 
 /** How much of what it said last is told. */
 const toldBytes = 2000;
@@ -66,6 +75,11 @@ export class SshConnection implements Connection {
 
   get isOpen(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null && !this.#child.killed;
+  }
+
+  /** Whether the host had too many connections for one more. */
+  get wasTurnedAway(): boolean {
+    return turnedAway.test(this.#said);
   }
 
   /** Sends bytes, when those before them have gone. */
@@ -122,7 +136,7 @@ export class SshConnection implements Connection {
 
   /** Why it ended, in the words of who did. */
   async #gone(): Promise<GranaryError> {
-    const patience = new Promise<Ending>(resolve => setTimeout(resolve, lastWordsMs, {}).unref());
+    const patience = setTimeout<Ending>(lastWordsMs, {}, { ref: false });
     const ending = await Promise.race([this.#ended, patience]);
     return explained(this.#place, this.#said, ending);
   }

@@ -61,7 +61,7 @@ export function sshWords(place: SshPlace, options = ''): readonly string[] {
   const { destination, port, key, compress, program, remoteStore } = place;
   const store = remoteStore === undefined ? [] : ['--store', remoteStore];
   return [
-    ...['ssh', '-x'],
+    ...['ssh', '-x', '-a', '-T'], // no X11, no agent, no terminal there
     ...(key === undefined ? [] : ['-i', key]),
     ...(port === undefined ? [] : ['-p', port]),
     ...(compress ? ['-C'] : []),

@@ -166,3 +166,22 @@ test('it goes in the middle of a NAR: told, and the next run completes', { skip 
   assert.equal(completed.code, 0, completed.stderr);
   assert.equal((await granary(['verify', '--strict', to])).code, 0);
 });
+
+test('a host that lets few in at once is asked again', { skip }, async () => {
+  const git = await gitCorpus();
+  const from = await there(nixStoreThere(await nix('newest'), git));
+  const makes = Array.from({ length: 4 }, () =>
+    granary([
+      'make',
+      '--no-flush',
+      '--jobs',
+      '4',
+      '--from',
+      from,
+      '--to',
+      join(scratch(), 'cache'),
+      git.root,
+    ]),
+  );
+  for (const made of await Promise.all(makes)) assert.equal(made.code, 0, made.stderr);
+});

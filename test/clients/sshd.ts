@@ -67,7 +67,7 @@ async function startSshd(): Promise<Sshd> {
       `HostKey ${file('host')}`,
       `AuthorizedKeysFile ${file('authorized_keys')}`,
       ...['StrictModes no', 'UsePAM no', 'PasswordAuthentication no', 'PidFile none'],
-      ...['KbdInteractiveAuthentication no', 'PrintMotd no', 'MaxStartups 100'],
+      ...['KbdInteractiveAuthentication no', 'PrintMotd no', 'MaxStartups 3:50:6'],
     ].join('\n'),
   );
   const name = client ? 'nobody' : userInfo().username;

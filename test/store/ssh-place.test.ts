@@ -4,32 +4,44 @@ import { parseSshUrl, sshWords } from '../../src/store/ssh-place.ts';
 
 const serve = 'nix-store --serve --write';
 const words: Readonly<Record<string, readonly [url: string, options: string, words: string[]]>> = {
-  'a host': ['ssh://host', '', ['ssh', '-x', '--', 'host', serve]],
+  'a host': ['ssh://host', '', ['ssh', '-x', '-a', '-T', '--', 'host', serve]],
   'a user, a port and a slash': [
     'ssh://me@host:2222/',
     '',
-    ['ssh', '-x', '-p', '2222', '--', 'me@host', serve],
+    ['ssh', '-x', '-a', '-T', '-p', '2222', '--', 'me@host', serve],
   ],
-  'an address of IPv6': ['ssh://[::1]:22', '', ['ssh', '-x', '-p', '22', '--', '::1', serve]],
+  'an address of IPv6': [
+    'ssh://[::1]:22',
+    '',
+    ['ssh', '-x', '-a', '-T', '-p', '22', '--', '::1', serve],
+  ],
   'a key, and compression': [
     'ssh://host?ssh-key=/a%20key&compress=true',
     '',
-    ['ssh', '-x', '-i', '/a key', '-C', '--', 'host', serve],
+    ['ssh', '-x', '-a', '-T', '-i', '/a key', '-C', '--', 'host', serve],
   ],
   'options of NIX_SSHOPTS': [
     'ssh://host',
     ' -F  /my/config ',
-    ['ssh', '-x', '-F', '/my/config', '--', 'host', serve],
+    ['ssh', '-x', '-a', '-T', '-F', '/my/config', '--', 'host', serve],
   ],
   'another program': [
     'ssh://host?remote-program=sudo%20/opt/nix/bin/nix-store',
     '',
-    ['ssh', '-x', '--', 'host', 'sudo /opt/nix/bin/nix-store --serve --write'],
+    ['ssh', '-x', '-a', '-T', '--', 'host', 'sudo /opt/nix/bin/nix-store --serve --write'],
   ],
   'what a shell there would read otherwise': [
     "ssh://host?remote-program=a;b$(c)'d&remote-store=local%3Froot%3D/x%20y",
     '',
-    ['ssh', '-x', '--', 'host', "'a;b$(c)'\\''d' --serve --write --store 'local?root=/x y'"],
+    [
+      'ssh',
+      '-x',
+      '-a',
+      '-T',
+      '--',
+      'host',
+      "'a;b$(c)'\\''d' --serve --write --store 'local?root=/x y'",
+    ],
   ],
 };
 for (const [what, [url, options, expected]] of Object.entries(words))
