@@ -29,7 +29,9 @@ import { codecFor, type WritableCompression } from './codec.ts';
 export const cacheInfoKey = 'nix-cache-info';
 
 /** A narinfo or nix-cache-info beyond this is no such file. Nix has no limit; memory has. */
-const metadataLimit = 64 << 20;
+const metadataLimit = 4 << 20;
+/** The same of a listing or a log. */
+export const longText = 64 << 20;
 
 /**
  * Folders that some Nix, past or coming, makes on opening a `file://` cache, and so must be there
@@ -157,10 +159,14 @@ export const listingEntry = (path: StorePath, listing: string): Entry => ({
 });
 
 /** A small file of the cache, as latin-1; undefined when it is not there. */
-export async function readText(storage: Storage, key: string): Promise<string | undefined> {
+export async function readText(
+  storage: Storage,
+  key: string,
+  limit = metadataLimit,
+): Promise<string | undefined> {
   const found = await storage.get(key);
   if (!found) return undefined;
-  const bytes = await collect(found.bytes, metadataLimit);
+  const bytes = await collect(found.bytes, limit);
   if (bytes) return bytes.toString('latin1');
   throw new GranaryError(
     'malformed',

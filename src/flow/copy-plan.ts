@@ -54,13 +54,16 @@ export interface Move {
 }
 
 interface Addition {
-  readonly path: StorePath;
+  /** As the source has it. */
+  readonly info: NarInfo;
   readonly signatures: readonly Signature[];
 }
 
-/** One path, two NARs. */
+/** One path with two NARs, or two paths with one hash part. */
 interface Conflict {
   readonly path: StorePath;
+  /** What the target has in its place: the same, but for a hostile cache. */
+  readonly other: StorePath;
   readonly sourceHash: string;
   readonly targetHash: string;
 }
@@ -105,13 +108,15 @@ export async function planCopy(
   const additions: Addition[] = [];
   const conflicts: Conflict[] = [];
   const present = new Set<StorePath>();
-  await each(infos.values(), readsAtOnce(target), async info => {
+  const atOnce = Math.max(...[target, ...wish.exclude.caches].map(readsAtOnce));
+  await each(infos.values(), atOnce, async info => {
     const found = await there(info.path);
-    const isOther = typeof found === 'object' && found.path === info.path;
-    if (isOther && found.narHash !== info.narHash && wish.prefer === 'nobody') {
+    const isOther =
+      typeof found === 'object' && (found.path !== info.path || found.narHash !== info.narHash);
+    if (isOther && wish.prefer === 'nobody') {
       const { path, narHash } = info;
-      conflicts.push({ path, sourceHash: narHash, targetHash: found.narHash });
-      present.add(path); // it stays, and may be referred to
+      conflicts.push({ path, sourceHash: narHash, targetHash: found.narHash, other: found.path });
+      if (found.path === path) present.add(path); // it stays, and may be referred to
       return;
     }
     const lack = await lackOf(info, found, target, false);
@@ -123,17 +128,16 @@ export async function planCopy(
     }
     present.add(info.path);
     const missing = info.signatures.filter(signature => !kept.includes(signature));
-    if (isSame && missing.length > 0) additions.push({ path: info.path, signatures: missing });
+    if (isSame && missing.length > 0) additions.push({ info, signatures: missing });
   });
   const order = new Map([...topological(infos)].map(({ path }, at) => [path, at]));
   candidates.sort((a, b) => order.get(a.info.path)! - order.get(b.info.path)!);
   const asked = { infos, roots: wish.roots && roots };
   const { moves, unwanted } = wanted(candidates, wish.filter ?? nothingFiltered, asked);
-  const kept = new Set(moves);
-  const stays = new Map(infos);
-  for (const move of candidates) if (!kept.has(move)) stays.delete(move.info.path);
-  const places = { source: source.url, there, exclude: wish.exclude };
-  await addReferred(stays, { present, excluded }, places);
+  const moving = new Map(moves.map(({ info }) => [info.path, info]));
+  for (const { path } of conflicts) moving.set(path, infos.get(path)!); // what refers to one is held
+  const places = { source: source.url, there, exclude: wish.exclude, atOnce };
+  await addReferred(moving, { present, excluded }, places);
   const sum = (size: (info: NarInfo) => number): number =>
     moves.reduce((total, { info }) => total + size(info), 0);
   return {

@@ -1,14 +1,14 @@
 /**
  * Copies paths from cache to cache:
  *
- *     plan ─▶ NAR files, as they are or packed anew ─▶ narinfos ─▶ signatures that the target lacked ─▶ logs, debuginfo, realisations
+ *     plan ─▶ NAR files, as they are or packed anew ─▶ logs, debuginfo, realisations ─▶ narinfos ─▶ signatures that the target lacked
  *
  * What is there and right stays; what dies on the way leaves a closed cache, and is completed by the next run.
  */
-import { type CacheInfoChanges, prepareCache, readText } from '../cache/cache.ts';
+import { type CacheInfoChanges, prepareCache } from '../cache/cache.ts';
 import type { GranaryError } from '../errors.ts';
 import { type SecretKey, signWith } from '../format/key.ts';
-import { type NarInfo, narInfoKey, type PackedNar, parseNarInfo } from '../format/narinfo.ts';
+import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
 import { withSignatures } from '../format/narinfo-edit.ts';
 import { fingerprint, type Signature } from '../format/signature.ts';
 import type { StorePath } from '../format/store-path.ts';
@@ -16,9 +16,13 @@ import { bodyOf, type Entry, type Storage } from '../storage/storage.ts';
 import { CheckPool } from './check-pool.ts';
 import { recordClosedBy } from './closed-by.ts';
 import type { CopyPlan, Move } from './copy-plan.ts';
+import { each } from './each.ts';
+import { Patience } from './patience.ts';
+import { foundIn } from './plan.ts';
 import { Publisher } from './publisher.ts';
+import { readsAtOnce } from './read-cache.ts';
 import { type Packing, repackAll } from './repack.ts';
-import { copySideFiles } from './side-files.ts';
+import { SideFiles } from './side-files.ts';
 import { transferAll } from './transfer.ts';
 
 export interface CopyOptions {
@@ -44,6 +48,8 @@ interface CopyProgress {
 export interface CopySummary {
   /** Paths that moved. */
   readonly moved: number;
+  /** Files that are shared with the source, or were there under their name and size: nothing was read of them. */
+  readonly unread: number;
   readonly narBytes: number;
   readonly fileBytes: number;
   /** Paths that were there and got signatures of the source. */
@@ -65,6 +71,7 @@ export async function executeCopy(
   const { keys, link, recompress, jobs, report } = options;
   await storage.sweep?.();
   await prepareCache(storage, plan.storeDir, options.cacheInfo);
+  if (plan.excluded.size > 0) await recordClosedBy(storage, options.closedBy); // before anything needs it
   const failed = new Map<StorePath, GranaryError>();
   const done = { narBytes: 0, paths: 0 };
   const totals = { totalNarBytes: plan.narBytes, totalPaths: plan.moves.length };
@@ -75,16 +82,15 @@ export async function executeCopy(
     done.paths += paths;
     report({ ...done, ...totals });
   };
-  const urls = new Map<string, string>();
-  const moved = (info: NarInfo, file: PackedNar): void => {
-    urls.set(info.file.url, file.url);
-    tell(info.narSize, 1);
-  };
+  const moved = (info: NarInfo): void => tell(info.narSize, 1);
   const transfers = plan.moves.map(move => ({
     info: move.info,
     signatures: signaturesFor(move, keys),
   }));
-  const into = { source, storage, publisher, failed, jobs, moved };
+  let unread = 0;
+  const patience = new Patience(() => order.length - done.paths);
+  const beside = await SideFiles.between(source, storage, order);
+  const into = { source, storage, publisher, failed, jobs, patience, beside, moved };
   try {
     if (recompress)
       await repackAll(transfers, {
@@ -94,21 +100,26 @@ export async function executeCopy(
       });
     else {
       await using pool = new CheckPool();
-      await transferAll(transfers, { ...into, pool, link, prove: keys.length > 0 });
+      await transferAll(transfers, {
+        ...into,
+        pool,
+        link,
+        prove: keys.length > 0,
+        unread: () => {
+          unread += 1;
+        },
+      });
     }
   } catch (error) {
     await publisher.publish().catch(() => {}); // what is complete stays; the first error is told
     throw error;
   }
-  if (plan.excluded.size > 0) await recordClosedBy(storage, options.closedBy);
   await publisher.publish();
   const united = await unite(plan, storage);
   const held = [...publisher.held()].map(({ path }) => path);
-  const lost = new Set([...failed.keys(), ...held]);
-  const there = order.filter(({ path }) => !lost.has(path));
-  const sideFiles = await copySideFiles(source, storage, there, urls);
   const { published, narBytes, fileBytes } = publisher;
-  return { moved: published, narBytes, fileBytes, united, sideFiles, failed, held };
+  const sideFiles = beside.copied;
+  return { moved: published, unread, narBytes, fileBytes, united, sideFiles, failed, held };
 }
 
 const signaturesFor = ({ info, kept }: Move, keys: readonly SecretKey[]): readonly Signature[] => [
@@ -117,15 +128,15 @@ const signaturesFor = ({ info, kept }: Move, keys: readonly SecretKey[]): readon
 ];
 
 /** Adds signatures to narinfos of the target; gives how many changed. */
-async function unite({ additions, storeDir }: CopyPlan, storage: Storage): Promise<number> {
+async function unite({ additions }: CopyPlan, storage: Storage): Promise<number> {
   const entries: Entry[] = [];
-  for (const { path, signatures } of additions) {
-    const key = narInfoKey(path);
-    const text = await readText(storage, key);
-    if (text === undefined || parseNarInfo(text, storeDir).path !== path) continue; // it went, or changed
-    const united = withSignatures(text, { add: signatures, drop: [] });
-    if (united !== text) entries.push({ key, body: bodyOf(united), after: [] });
-  }
+  await each(additions, readsAtOnce(storage), async ({ info, signatures }) => {
+    const found = await foundIn(storage, info.path);
+    if (typeof found !== 'object' || fingerprint(found) !== fingerprint(info)) return; // it went, or changed
+    const united = withSignatures(found.text, { add: signatures, drop: [] });
+    const key = narInfoKey(info.path);
+    if (united !== found.text) entries.push({ key, body: bodyOf(united), after: [] });
+  });
   if (entries.length > 0) await storage.publish(entries);
   return entries.length;
 }

@@ -4,7 +4,7 @@
  */
 
 import { readable } from '../bytes.ts';
-import { listingKey, readText } from '../cache/cache.ts';
+import { listingKey, longText, readText } from '../cache/cache.ts';
 import { codecFor } from '../cache/codec.ts';
 import { readZstd } from '../cache/zstd-frames.ts';
 import { GranaryError } from '../errors.ts';
@@ -16,7 +16,7 @@ import type { Storage } from '../storage/storage.ts';
 
 /** The tree of a path: from its listing, or else from its NAR. */
 export async function treeOf(storage: Storage, info: NarInfo): Promise<ListingNode> {
-  const text = await readText(storage, listingKey(info.path));
+  const text = await readText(storage, listingKey(info.path), longText);
   if (text !== undefined) return parseListing(text);
   const reader = new NarReader();
   const builder = new ListingBuilder();

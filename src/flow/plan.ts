@@ -121,7 +121,7 @@ export async function planMake(
   if (noClosure) {
     const source = sources.map(({ store }) => store.url).join(', ');
     const infos = new Map(packs.map(({ info }) => [info.path, info]));
-    await addReferred(infos, { present, excluded }, { source, there, exclude });
+    await addReferred(infos, { present, excluded }, { source, there, exclude, atOnce });
   }
   const freeBytes = await storage.free?.();
   return {

@@ -3,6 +3,7 @@ import { GranaryError } from '../errors.ts';
 import type { NarInfo } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import type { StorePath } from '../format/store-path.ts';
+import { each } from './each.ts';
 import { type Exclusion, isElsewhere } from './exclude.ts';
 
 interface Known {
@@ -16,6 +17,8 @@ interface Places {
   /** What the target has of a path. */
   readonly there: (path: StorePath) => Promise<NarInfo | string | undefined>;
   readonly exclude: Exclusion;
+  /** Questions at once. */
+  readonly atOnce: number;
 }
 
 /**
@@ -26,19 +29,19 @@ interface Places {
 export async function addReferred(
   infos: ReadonlyMap<StorePath, Pick<PathInfo, 'path' | 'references'>>,
   { present, excluded }: Known,
-  { source, there, exclude }: Places,
+  { source, there, exclude, atOnce }: Places,
 ): Promise<void> {
-  const asked = new Set<StorePath>();
+  const referrers = new Map<StorePath, StorePath>();
   for (const { path, references } of infos.values())
-    for (const reference of references) {
-      if (infos.has(reference) || present.has(reference) || excluded.has(reference)) continue;
-      if (asked.has(reference)) continue;
-      asked.add(reference);
-      const found = await there(reference);
-      if (typeof found === 'object' && found.path === reference) present.add(reference);
-      else if (await isElsewhere(reference, exclude)) excluded.add(reference);
-      else throw lacking(path, reference, source);
-    }
+    for (const reference of references)
+      if (!infos.has(reference) && !present.has(reference) && !excluded.has(reference))
+        referrers.set(reference, path);
+  await each(referrers, atOnce, async ([reference, path]) => {
+    const found = await there(reference);
+    if (typeof found === 'object' && found.path === reference) present.add(reference);
+    else if (await isElsewhere(reference, exclude)) excluded.add(reference);
+    else throw lacking(path, reference, source);
+  });
 }
 
 /** Nobody may have a path without what it refers to. */

@@ -3,7 +3,6 @@
  * pack what comes out as `make` would, in one pass. What lies far away is spooled first.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { getNar } from '../cache/cache.ts';
 import type { WritableCompression } from '../cache/codec.ts';
 import { GranaryError } from '../errors.ts';
 import type { BareInfo, NarInfo } from '../format/narinfo.ts';
@@ -11,6 +10,7 @@ import { hashPart } from '../format/store-path.ts';
 import { openSpool, type Spool } from '../storage/spool.ts';
 import type { Storage } from '../storage/storage.ts';
 import { each } from './each.ts';
+import { narFileIn, promised, type Refuse } from './nar-file.ts';
 import { groupsOf, packSettings, putNar, threadsFor } from './pack-all.ts';
 import { PackPool } from './pack-pool.ts';
 import type { Packed, PackResult } from './pack-protocol.ts';
@@ -92,7 +92,7 @@ const nameFor = ({ info }: Transfer, extension: string): string =>
 /** The NAR file on this machine; undefined, and why in `failed`, when it cannot be had. */
 async function fileOf(
   one: Transfer,
-  { source, storage, failed }: RepackInto,
+  { source, storage, failed, patience }: RepackInto,
   spool: Spool,
 ): Promise<string | undefined> {
   if (source.local) return source.local(one.info.file.url);
@@ -104,6 +104,7 @@ async function fileOf(
     spool.drop(file);
     if (!(error instanceof GranaryError)) throw writeError(storage, error);
     failed.set(one.info.path, error);
+    patience.failed(error);
     return undefined;
   }
 }
@@ -111,18 +112,18 @@ async function fileOf(
 /** Takes no more than the size that is stated: what comes after it is none of the file. */
 async function fetchTo(file: string, info: NarInfo, source: Storage): Promise<void> {
   const { url, fileSize } = info.file;
-  const found = await getNar(source, url);
-  if (!found) throw refused(info, source, `${url} is not there`);
-  const limit = fileSize ?? found.size;
-  if (limit === undefined)
-    throw refused(info, source, `neither its narinfo nor the server says how big ${url} is`);
+  const refuse: Refuse = (why, code) => refused(info, source, why, code);
+  const found = await narFileIn(source, url, refuse);
+  const limit = promised(info).fileSize ?? found.size;
   const fd = openSync(file, 'wx');
   try {
     let size = 0;
     for await (const chunk of found.bytes) {
       size += chunk.length;
+      if (limit === undefined)
+        throw refuse(`neither its narinfo nor the server says how big ${url} is`);
       if (size > limit)
-        throw refused(info, source, `${url} has over ${limit} bytes, its narinfo says ${limit}`);
+        throw refuse(`${url} has over ${limit} bytes, its narinfo says ${fileSize}`);
       for (let at = 0; at < chunk.length; ) at += writeSync(fd, chunk, at);
     }
   } finally {

@@ -3,8 +3,7 @@
  * on its way, and its last bytes are held back until it is: who gets the end of one has a right one.
  */
 import { createHash } from 'node:crypto';
-import type { Bytes } from '../bytes.ts';
-import { getNar, statedStoreDir } from '../cache/cache.ts';
+import { statedStoreDir } from '../cache/cache.ts';
 import { codecs } from '../cache/codec.ts';
 import { checkedNar, type NarFacts } from '../cache/nar-check.ts';
 import { type ErrorCode, GranaryError } from '../errors.ts';
@@ -21,6 +20,7 @@ import type { Storage } from '../storage/storage.ts';
 import { openContents } from '../store/content.ts';
 import type { Store } from '../store/store.ts';
 import { closureOf, infosOf } from './closure.ts';
+import { narFileIn, type Refuse } from './nar-file.ts';
 import { readNarInfos, readsAtOnce } from './read-cache.ts';
 import { claimOf, narFindings } from './verify-nar.ts';
 
@@ -152,20 +152,12 @@ async function* provenAtItsEnd<Facts>(
   }
 }
 
-/** The compressed file. What the system says of it is told here: the reader's own troubles are others. */
 async function* bytesOf(info: NarInfo, cache: Storage): AsyncGenerator<Uint8Array> {
   const { url, compression } = info.file;
+  const refuse: Refuse = (why, code) => refused(info, cache.url, why, code);
   if (!Object.hasOwn(codecs, compression))
-    throw refused(info, cache.url, `its ${compression} cannot be read in this version`, 'usage');
-  try {
-    const found = await getNar(cache, url);
-    if (!found) throw refused(info, cache.url, `${url} is not there`);
-    yield* found.bytes as Bytes;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (error instanceof GranaryError || code === undefined) throw error;
-    throw refused(info, cache.url, `${url} cannot be read: ${message}`, 'unavailable');
-  }
+    throw refuse(`its ${compression} cannot be read in this version`, 'usage');
+  yield* (await narFileIn(cache, url, refuse)).bytes;
 }
 
 const refused = (

@@ -1,6 +1,6 @@
 /** Takes paths out of another cache as they are: the compressed file moves, after it was proven. */
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { getNar, narKey } from '../cache/cache.ts';
+import { narKey } from '../cache/cache.ts';
 import { codecs, type WritableCompression } from '../cache/codec.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
 import { type ErrorCode, GranaryError, systemError } from '../errors.ts';
@@ -10,6 +10,7 @@ import { hashPart, type StorePath } from '../format/store-path.ts';
 import { openSpool, spooled } from '../storage/spool.ts';
 import type { Storage } from '../storage/storage.ts';
 import { each } from './each.ts';
+import { narFileIn } from './nar-file.ts';
 import type { Publisher } from './publisher.ts';
 import { claimOf, narFindings } from './verify-nar.ts';
 
@@ -63,23 +64,11 @@ async function spoolChecked(
   const refuse = (why: string, code: ErrorCode = 'corrupt'): GranaryError =>
     new GranaryError(code, `Cannot take ${info.path} from ${source.url}: ${why}`, { key: url });
   if (!Object.hasOwn(codecs, compression)) throw refuse(`its ${compression} cannot be read`);
-  const unread = (error: unknown): never => {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw code === undefined ? error : refuse(`${url} cannot be read: ${message}`, 'unavailable');
-  };
-  const found = await getNar(source, url).catch(unread);
-  if (!found) throw refuse(`${url} is not there`);
-  async function* read(): AsyncGenerator<Uint8Array> {
-    try {
-      yield* found!.bytes;
-    } catch (error) {
-      unread(error); // not told as a disk that cannot be written: another source may do
-    }
-  }
+  const found = await narFileIn(source, url, refuse);
   const fd = openSync(spool, 'wx');
   try {
     async function* written(): AsyncGenerator<Uint8Array> {
-      for await (const chunk of read()) {
+      for await (const chunk of found.bytes) {
         for (let at = 0; at < chunk.length; ) at += writeSync(fd, chunk, at);
         yield chunk;
       }

@@ -3,23 +3,27 @@
  * what its narinfo says, and then its narinfo, left to the publisher.
  */
 import { createHash } from 'node:crypto';
-import { constants, copyFileSync, linkSync, lstatSync } from 'node:fs';
-import { getNar, listingKey, readText } from '../cache/cache.ts';
+import { constants, copyFileSync, linkSync, lstatSync, rmSync } from 'node:fs';
+import { listingEntry, listingKey, longText, readText } from '../cache/cache.ts';
+import { codecFor, codecs } from '../cache/codec.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
 import { type ErrorCode, GranaryError, systemError } from '../errors.ts';
 import { encodeBase32 } from '../format/base32.ts';
 import { algorithmOf, digestOf, type Hash, type HashAlgorithm, hashOf } from '../format/hash.ts';
-import { parseListing } from '../format/nar-listing.ts';
+import { type ListingNode, parseListing } from '../format/nar-listing.ts';
 import { type KnownFile, type NarInfo, narInfoKey, type PackedNar } from '../format/narinfo.ts';
 import { withFile, withSignatures } from '../format/narinfo-edit.ts';
 import type { Signature } from '../format/signature.ts';
-import type { StorePath } from '../format/store-path.ts';
+import { hashPart, type StorePath } from '../format/store-path.ts';
 import { openSpool, spooled } from '../storage/spool.ts';
-import { type Body, bodyOf, type Entry, isKey, type Storage } from '../storage/storage.ts';
+import { bodyOf, type Entry, isKey, type Storage } from '../storage/storage.ts';
 import type { CheckPool } from './check-pool.ts';
 import type { CheckResult, Unread } from './check-worker.ts';
 import { each } from './each.ts';
+import { isProvable, narFileIn, type Promised, promised } from './nar-file.ts';
+import type { Patience } from './patience.ts';
 import type { Publisher } from './publisher.ts';
+import type { SideFiles } from './side-files.ts';
 import { claimOf, narFindings } from './verify-nar.ts';
 
 /** A path to move. */
@@ -37,11 +41,17 @@ export interface TransferInto {
   readonly pool: CheckPool;
   readonly failed: Map<StorePath, GranaryError>;
   readonly jobs: number;
-  /** Shares the files, where both lie on one disk: nothing is read, so only sizes are checked. */
+  /** Shares the files, where both lie on one disk: of what is shared only sizes are checked. */
   readonly link: boolean;
   /** Reads the NARs too, as what is to be signed has to be right. */
   readonly prove: boolean;
-  readonly moved: (info: NarInfo, file: PackedNar) => void;
+  /** For a source far away. */
+  readonly patience: Patience;
+  readonly beside: SideFiles;
+  /** Told of each path that is ready. */
+  readonly moved: (info: NarInfo) => void;
+  /** Told of each file that is there unread. */
+  readonly unread: () => void;
 }
 
 /** Small files go to a thread together. */
@@ -76,20 +86,35 @@ async function transferNear(group: readonly Transfer[], into: TransferInto): Pro
   using spool = openSpool(storage);
   const tasks = group.map(({ info }) => ({
     from: source.local!(info.file.url),
-    to: spool.name(targetKey(info)),
-    algorithm: algorithmFor(info),
+    to: spool.name(`nar/${hashPart(info.path)}.nar`),
+    algorithm: algorithmFor(promised(info)),
   }));
-  const writing = (error: unknown): never => {
-    throw writeError(storage, error);
-  };
-  const results = link ? tasks.map(linked) : await pool.copies(tasks).catch(writing);
-  const claims = tasks.map(({ to }, at) => ({ file: to, claim: claimFor(group[at]!.info) }));
-  const facts = prove ? await pool.files(claims) : [];
+  const shared = link
+    ? await Promise.all(tasks.map((task, at) => linked(group[at]!.info, task, storage)))
+    : [];
+  const copied = await pool
+    .copies(tasks.filter((_, at) => shared[at] === undefined))
+    .catch((error: unknown) => {
+      throw writeError(storage, error);
+    });
+  const reads = copied.values();
+  const results: readonly Read[] = tasks.map((_, at) => shared[at] ?? reads.next().value!);
+  const proving = group.flatMap(({ info }, at) =>
+    'code' in results[at]! || (!prove && isProvable(promised(info)))
+      ? []
+      : [{ at, file: tasks[at]!.to, claim: claimFor(info) }],
+  );
+  const facts = new Map<number, CheckResult>();
+  for (const [nth, result] of (await pool.files(proving)).entries())
+    facts.set(proving[nth]!.at, result);
   for (const [at, result] of results.entries())
     await guarded(group[at]!, into, async () => {
-      const file = proven(group[at]!.info, result, source);
-      if (prove) checkFacts(group[at]!.info, facts[at]!, source);
-      await storage.put(file.url, spooled(tasks[at]!.to, file.fileSize));
+      const { info } = group[at]!;
+      const checked = facts.get(at) && provenBy(info, facts.get(at)!, source);
+      const file = landed(info, checked ?? promised(info), result, source);
+      if (shared[at] && !checked) into.unread();
+      if (!('isThere' in result))
+        await storage.put(file.url, spooled(tasks[at]!.to, file.fileSize));
       spool.drop(tasks[at]!.to); // a link to the very file that is there stays where it was
       return file;
     });
@@ -98,89 +123,101 @@ async function transferNear(group: readonly Transfer[], into: TransferInto): Pro
 /** One file, as it comes in. */
 async function transferFar({ info }: Transfer, into: TransferInto): Promise<KnownFile> {
   const { source, storage, prove } = into;
-  const key = info.file.url;
-  const ask = async () => {
-    const found = await getNar(source, key);
-    if (!found) throw refused(info, source, `${key} is not there`);
-    return found;
-  };
-  if (prove) {
+  const ask = () =>
+    narFileIn(source, info.file.url, (why, code) => refused(info, source, why, code));
+  let promise = promised(info);
+  if (prove || !isProvable(promise)) {
     const { bytes } = await ask();
-    checkFacts(info, { facts: await checkNar(bytes, claimFor(info)) }, source);
+    promise = provenBy(info, { facts: await checkNar(bytes, claimFor(info)) }, source);
   }
-  let found: Awaited<ReturnType<typeof ask>> | undefined = await ask();
-  const size = found.size ?? info.file.fileSize;
-  if (size === undefined)
-    throw refused(info, source, `neither its narinfo nor the server says how big ${key} is`);
-  proven(info, { fileSize: size }, source);
-  let file: KnownFile | undefined;
-  const body: Body = {
-    size,
-    open: async function* () {
-      const { bytes } = found ?? (await ask());
-      found = undefined;
-      const sum = createHash(algorithmFor(info));
-      let fileSize = 0;
-      let last: Uint8Array | undefined; // goes out when the sum is right: else the put fails
-      for await (const chunk of bytes) {
-        sum.update(chunk);
-        fileSize += chunk.length;
-        if (last) yield last;
-        last = chunk;
-      }
-      const fileHash = hashOf(algorithmFor(info), sum.digest());
-      file = proven(info, { fileHash, fileSize }, source);
+  const { fileHash, fileSize } = promise as Required<Promised>;
+  const file = landed(info, promise, { fileHash, fileSize }, source);
+  let wrong: unknown;
+  async function* checked(): AsyncGenerator<Uint8Array> {
+    const { size = fileSize, bytes } = await ask();
+    const sum = createHash(algorithmFor(promise));
+    let read = 0;
+    let last: Uint8Array | undefined; // goes out when the sum is right: else the put fails
+    for await (const chunk of bytes) {
+      sum.update(chunk);
+      read += chunk.length;
+      if (size !== fileSize || read > fileSize)
+        landed(info, promise, { fileSize: Math.max(size, read) }, source);
       if (last) yield last;
-    },
+      last = chunk;
+    }
+    const readHash = hashOf(algorithmFor(promise), sum.digest());
+    landed(info, promise, { fileHash: readHash, fileSize: read }, source);
+    if (last) yield last;
+  }
+  const open = async function* () {
+    wrong = undefined;
+    try {
+      yield* checked();
+    } catch (error) {
+      wrong = error;
+      throw error;
+    }
   };
-  await storage.put(targetKey(info), body);
-  return file!;
+  try {
+    await storage.put(file.url, { size: fileSize, open });
+  } catch (error) {
+    throw wrong ?? stopping(error, storage);
+  }
+  return file;
 }
 
 /** What a path needs that was read, to become visible. */
-export type Landing = Pick<TransferInto, 'source' | 'storage' | 'publisher' | 'failed' | 'moved'>;
+export type Landing = Pick<
+  TransferInto,
+  'source' | 'storage' | 'publisher' | 'failed' | 'patience' | 'beside' | 'moved'
+>;
 
-/** Hands what `put` gives to the publisher, or keeps why not. */
+/** Hands what `put` gives to the publisher, with what belongs to it, or keeps why not. */
 export async function guarded(
   { info, signatures }: Transfer,
-  { source, storage, publisher, failed, moved }: Landing,
+  { source, storage, publisher, failed, patience, beside, moved }: Landing,
   put: () => Promise<KnownFile>,
 ): Promise<void> {
   try {
     const file = await put();
-    const entries = await entriesOf(info, file, signatures, source);
-    publisher.readyAs(info, file, entries);
-    moved(info, file);
+    const listing = await listingOf(info, source);
+    await beside.bring(info, file, listing?.root);
+    publisher.readyAs(info, file, entriesOf(info, file, signatures, listing?.text));
+    moved(info);
+    patience.answered();
   } catch (error) {
     if (!(error instanceof GranaryError)) throw writeError(storage, error);
-    if (error.facts.errno !== undefined) throw error;
+    if (error.facts.stops !== undefined || error.facts.errno !== undefined) throw error;
     failed.set(info.path, error);
+    if (source.isFar) patience.failed(error);
   }
   await publisher.publishIfDue();
 }
 
 /** The listing, if there is one that can be read: it is not looked for in the NAR. */
-async function listingOf(info: NarInfo, source: Storage): Promise<readonly Entry[]> {
+async function listingOf(
+  info: NarInfo,
+  source: Storage,
+): Promise<{ readonly text: string; readonly root: ListingNode } | undefined> {
   const key = listingKey(info.path);
-  const text = await readText(source, key);
-  if (text === undefined) return [];
   try {
-    parseListing(text);
+    const text = await readText(source, key, longText);
+    return text === undefined ? undefined : { text, root: parseListing(text) };
   } catch (error) {
-    if (error instanceof GranaryError) return [];
-    throw error;
+    if (!(error instanceof GranaryError)) throw error;
+    if (error.code === 'malformed') return undefined;
+    throw refused(info, source, error.message, error.code);
   }
-  return [{ key, body: bodyOf(text) }];
 }
 
 /** The narinfo, and the listing if there is one. */
-async function entriesOf(
+function entriesOf(
   info: NarInfo,
   file: PackedNar,
   signatures: readonly Signature[],
-  source: Storage,
-): Promise<readonly Entry[]> {
-  const listed = await listingOf(info, source);
+  listing: string | undefined,
+): readonly Entry[] {
   const { url, compression, fileHash, fileSize } = info.file;
   const isSame =
     file.url === url &&
@@ -191,37 +228,35 @@ async function entriesOf(
     add: signatures,
     drop: [],
   });
+  const listed = listing === undefined ? [] : [listingEntry(info.path, listing)];
   return [...listed, { key: narInfoKey(info.path), body: bodyOf(text) }];
 }
 
 /** A file of which nothing was read has no hash. */
-type Read = { readonly fileHash?: Hash; readonly fileSize: number } | Unread;
+type Read = (Promised & { readonly fileSize: number; readonly isThere?: true }) | Unread;
 
-/** Checks what was read against what the narinfo says of it. */
-function proven(info: NarInfo, read: Read, source: Storage): KnownFile {
-  const { url, compression, fileHash, fileSize } = info.file;
+/** The file in the target, when what was read is what was promised. */
+function landed(info: NarInfo, promise: Promised, read: Read, source: Storage): KnownFile {
+  const { url, compression } = info.file;
+  const { fileHash, fileSize } = promise;
   if ('code' in read) throw unread(info, read, source);
   if (fileSize !== undefined && read.fileSize !== fileSize)
     throw refused(info, source, `${url} has ${read.fileSize} bytes, its narinfo says ${fileSize}`);
-  if (fileHash !== undefined && read.fileHash !== undefined && read.fileHash !== fileHash)
-    throw refused(
-      info,
-      source,
-      `${url} has the hash ${read.fileHash}, its narinfo says ${fileHash}`,
-    );
-  const known = read.fileHash ?? fileHash;
-  return {
-    url: targetKey(info),
-    compression,
-    ...(known === undefined ? {} : { fileHash: known }),
-    fileSize: read.fileSize,
-  };
+  if (fileHash !== undefined && read.fileHash !== undefined && read.fileHash !== fileHash) {
+    const why = `${url} has the hash ${read.fileHash}, its narinfo says ${fileHash}`;
+    throw refused(info, source, why);
+  }
+  const known = (read.fileHash ?? fileHash)!;
+  const key = targetKey(info.file, known);
+  return { url: key, compression, fileHash: known, fileSize: read.fileSize };
 }
 
-function checkFacts(info: NarInfo, result: CheckResult, source: Storage): void {
+/** What a file is whose NAR was looked at, when that is the one of the narinfo. */
+function provenBy(info: NarInfo, result: CheckResult, source: Storage): Required<Promised> {
   if (!('facts' in result)) throw unread(info, result, source);
   const [wrong] = narFindings(info, result.facts as NarFacts);
   if (wrong) throw refused(info, source, wrong.message);
+  return result.facts;
 }
 
 const claimFor = (info: NarInfo) => claimOf([info], { listingLimit: 0 });
@@ -244,21 +279,40 @@ export const refused = (
     path: info.path,
   });
 
-/** Shares the file, or where that cannot be its blocks, or else copies it. */
-function linked({ from, to }: { readonly from: string; readonly to: string }): Read {
+/**
+ * Shares the file, or where that cannot be its blocks; undefined where neither can, or nothing could prove it later. A
+ * file that is there under that name, and has that size, stays: nobody read the other one.
+ */
+async function linked(
+  info: NarInfo,
+  { from, to }: { readonly from: string; readonly to: string },
+  storage: Storage,
+): Promise<Read | undefined> {
   const stat = lstatSync(from, { throwIfNoEntry: false });
   if (!stat) return { code: 'ENOENT', message: 'it is not there' };
   if (!stat.isFile()) return { code: 'EINVAL', message: 'it is no file' };
+  const { fileHash } = promised(info);
+  if (fileHash === undefined) return undefined;
+  const read = { fileSize: stat.size };
+  const { url } = landed(info, { fileHash }, read, storage);
+  if ((await storage.head(url))?.size === stat.size) return { ...read, isThere: true };
   try {
     linkSync(from, to);
+    return read;
   } catch {
-    copyFileSync(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    // another disk, or somebody else's file
   }
-  return { fileSize: stat.size };
+  try {
+    copyFileSync(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE);
+    return read;
+  } catch {
+    rmSync(to, { force: true });
+    return undefined;
+  }
 }
 
-const algorithmFor = ({ file }: NarInfo): HashAlgorithm =>
-  file.fileHash === undefined ? 'sha256' : algorithmOf(file.fileHash);
+const algorithmFor = ({ fileHash }: Promised): HashAlgorithm =>
+  fileHash === undefined ? 'sha256' : algorithmOf(fileHash);
 
 function badUrl({ file, path }: NarInfo, source: Storage): GranaryError | undefined {
   if (isKey(file.url) || source.follow) return undefined;
@@ -266,12 +320,11 @@ function badUrl({ file, path }: NarInfo, source: Storage): GranaryError | undefi
   return new GranaryError('malformed', message, { path });
 }
 
-/** Its own key, where every Nix and every storage can read that; else one like it. */
-function targetKey({ file, narHash }: NarInfo): string {
-  if (/^nar\/[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(file.url)) return file.url;
-  const name = encodeBase32(digestOf(file.fileHash ?? narHash));
-  const extension = /\.nar(\.[a-z0-9]+)?$/.exec(file.url)?.[0] ?? '.nar';
-  return `nar/${name}${extension}`;
+/** The URL is only the source's word for the file: in the target its hash names it, whatever lies there already. */
+function targetKey({ url, compression }: PackedNar, fileHash: Hash): string {
+  const known = Object.hasOwn(codecs, compression) ? codecFor(compression).extension : '';
+  const extension = /\.nar(\.[a-z0-9]{1,8})?$/.exec(url)?.[0] ?? `.nar${known}`;
+  return `nar/${encodeBase32(digestOf(fileHash))}${extension}`;
 }
 
 /** Largest first: a big file that comes last is copied by one thread alone. */
@@ -289,6 +342,12 @@ function* grouped(all: readonly Transfer[]): Generator<readonly Transfer[]> {
   }
   if (group.length > 0) yield group;
 }
+
+/** What comes next would fail as well. */
+export const stopping = (error: unknown, storage: Storage): unknown =>
+  error instanceof GranaryError
+    ? new GranaryError(error.code, error.message, { ...error.facts, stops: 'all' }, error)
+    : writeError(storage, error);
 
 /** A disk that cannot be written stops everything; a bug stays a bug. */
 export const writeError = (storage: Storage, error: unknown): unknown =>

@@ -16,9 +16,10 @@ export const isAway = (storage: Storage, error: unknown): boolean =>
 export async function readSide(
   storage: Storage,
   key: string,
+  limit?: number,
 ): Promise<string | Finding | undefined> {
   try {
-    return await readText(storage, key);
+    return await readText(storage, key, limit);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined || isAway(storage, error)) throw error;

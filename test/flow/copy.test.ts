@@ -86,7 +86,7 @@ test('a copy of everything has the same files, and a second one changes none', a
   writeFileSync(source.file('log/of-nobody.drv'), 'other');
   source.link({ archive: `../${source.url('lib')}`, member: 'lib/lib.so' });
   writeFileSync(
-    source.file('realisations/sha256:abc!out.doi'),
+    source.file(`realisations/sha256:${'ab'.repeat(32)}!out.doi`),
     JSON.stringify({ outPath: source.base('app') }),
   );
   const to = fresh();
