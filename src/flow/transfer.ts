@@ -344,7 +344,7 @@ function* grouped(all: readonly Transfer[]): Generator<readonly Transfer[]> {
 }
 
 /** What comes next would fail as well. */
-export const stopping = (error: unknown, storage: Storage): unknown =>
+const stopping = (error: unknown, storage: Storage): unknown =>
   error instanceof GranaryError
     ? new GranaryError(error.code, error.message, { ...error.facts, stops: 'all' }, error)
     : writeError(storage, error);

@@ -1,5 +1,5 @@
 /** Reads every NAR file of a cache once, large ones by themselves and small ones in groups, on all cores. */
-import { listingKey, longText } from '../cache/cache.ts';
+import { listingKey } from '../cache/cache.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
 import { GranaryError } from '../errors.ts';
 import { parseListing, printListing } from '../format/nar-listing.ts';
@@ -178,7 +178,7 @@ export async function* listingFindings(
 ): AsyncGenerator<Finding> {
   const key = listingKey(path);
   if (things.get(key)?.kind !== 'value') return;
-  const text = await readSide(storage, key, longText);
+  const text = await readSide(storage, key);
   if (text === undefined) return;
   if (typeof text !== 'string') {
     yield text;

@@ -1,5 +1,5 @@
 /** What a narinfo says wrongly by itself, and of the files and narinfos around it. */
-import { readText } from '../cache/cache.ts';
+import { longText, readText } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { contentAddressedPath, partsOf } from '../format/content-address.ts';
 import { algorithmOf } from '../format/hash.ts';
@@ -16,10 +16,9 @@ export const isAway = (storage: Storage, error: unknown): boolean =>
 export async function readSide(
   storage: Storage,
   key: string,
-  limit?: number,
 ): Promise<string | Finding | undefined> {
   try {
-    return await readText(storage, key, limit);
+    return await readText(storage, key, longText);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined || isAway(storage, error)) throw error;

@@ -38,6 +38,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { collect } from '../bytes.ts';
 import { GranaryError, systemError } from '../errors.ts';
+import { atExit } from './at-exit.ts';
 import {
   type Body,
   checkKey,
@@ -47,8 +48,10 @@ import {
   temporaryName,
 } from './storage.ts';
 
-const { O_RDONLY, O_NONBLOCK } = constants;
+const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 const smallBytes = 256 * 1024;
+/** bytes, of a file's name */
+const longestName = 255;
 const staleMs = 24 * 3600 * 1000;
 
 export interface DirectoryOptions {
@@ -112,14 +115,14 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
 
     head: key =>
       explained(`read "${key}" in ${root}`, async () => {
-        const stat = statSync(fileOf(key), { throwIfNoEntry: false });
+        const stat = orAbsentSync(() => lstatSync(fileOf(key)));
         return stat?.isFile() ? { size: stat.size, modified: stat.mtime } : undefined;
       }),
 
     get: (key, span) =>
       explained(`read "${key}" in ${root}`, async () =>
         orAbsent(() => {
-          const fd = openSync(fileOf(key), O_RDONLY | O_NONBLOCK); // a fifo must not hang us
+          const fd = openSync(fileOf(key), O_RDONLY | O_NOFOLLOW | O_NONBLOCK); // a fifo must not hang us
           let handedOn = false;
           try {
             const stat = fstatSync(fd);
@@ -157,7 +160,7 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
         const clean = (): void => {
           for (const { temporary } of staged) rmSync(temporary, { force: true });
         };
-        process.once('exit', clean); // an interrupt, too, takes them along
+        const dismiss = atExit(clean); // an interrupt, too, takes them along
         try {
           for (const { key, body } of entries)
             staged.push({ temporary: await stage(fileOf(key), body), file: fileOf(key) });
@@ -167,7 +170,7 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
           clean();
           throw error;
         } finally {
-          process.off('exit', clean);
+          dismiss();
         }
         if (flush && staged.length > 0) await flushAll(staged.map(entry => entry.file));
       });
@@ -235,8 +238,12 @@ const here = (() => {
 })();
 
 let temporaries = 0;
-const temporaryFor = (file: string): string =>
-  `${file}.tmp-${here}-${process.pid}-${temporaries++}`;
+/** Of a name so long that there is no room behind it, the beginning. */
+function temporaryFor(file: string): string {
+  const end = `.tmp-${here}-${process.pid}-${temporaries++}`;
+  const start = file.lastIndexOf('/') + 1;
+  return `${file.slice(0, start + longestName - end.length)}${end}`;
+}
 
 /** Law 6: a temporary may be swept when its writer is gone, or when it is older than a day. */
 function isLeftOver(file: string): boolean {
@@ -371,7 +378,8 @@ function flushOne(file: string): void {
   }
 }
 
-const absentCodes = new Set(['ENOENT', 'ENOTDIR']);
+/** A link is no value: it may lead anywhere on this machine, and a copy of the directory would not have what is there. */
+const absentCodes = new Set(['ENOENT', 'ENOTDIR', 'ELOOP']);
 const isAbsent = (error: unknown): boolean =>
   absentCodes.has((error as NodeJS.ErrnoException).code ?? '');
 

@@ -2,6 +2,7 @@
 import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { atExit } from './at-exit.ts';
 import type { Body, Storage } from './storage.ts';
 
 export interface Spool extends Disposable {
@@ -21,7 +22,7 @@ export function openSpool(storage: Storage): Spool {
     for (const name of names) rmSync(name, { force: true });
     if (apart) rmSync(apart, { recursive: true, force: true });
   };
-  process.once('exit', clean); // an interrupt, too, takes them along
+  const dismiss = atExit(clean); // an interrupt, too, takes them along
   const apart = storage.spool ? undefined : mkdtempSync(join(tmpdir(), 'granary-'));
   return {
     name(near) {
@@ -38,7 +39,7 @@ export function openSpool(storage: Storage): Spool {
       if (apart) rmSync(name, { force: true }); // put has copied it
     },
     [Symbol.dispose]() {
-      process.off('exit', clean);
+      dismiss();
       clean();
     },
   };

@@ -4,6 +4,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -115,4 +116,35 @@ test('nothing is put through a folder that is a link out of the storage', async 
   await assert.rejects(storage.put('nar/x', bodyOf('x')), { code: 'usage', message: /is a link/ });
   assert.throws(() => storage.spool!('nar/x'), { code: 'usage' });
   assert.deepEqual(readdirSync(elsewhere), []);
+});
+
+test('a link is no value: what it leads to is not given out, and a put takes its place', async () => {
+  const [root, elsewhere] = [temporaryFolder(), join(temporaryFolder(), 'secret')];
+  writeFileSync(elsewhere, 'secret');
+  mkdirSync(join(root, 'log'));
+  symlinkSync(elsewhere, join(root, 'log/x.drv'));
+  const storage = directoryStorage(root);
+  assert.deepEqual(
+    [await storage.head('log/x.drv'), await storage.get('log/x.drv')],
+    [undefined, undefined],
+  );
+  await storage.put('log/x.drv', bodyOf('built'));
+  assert.equal((await storage.head('log/x.drv'))?.size, 5);
+  assert.equal(readFileSync(elsewhere, 'utf8'), 'secret');
+});
+
+test('a name that fills a file name leaves room for its temporary', async () => {
+  const storage = directoryStorage(temporaryFolder());
+  const key = `log/${'x'.repeat(251)}.drv`;
+  await storage.put(key, bodyOf('built'));
+  assert.equal((await storage.head(key))?.size, 5);
+});
+
+test('however many spools there are, one listener cleans up', () => {
+  const before = process.listenerCount('exit');
+  const storage = directoryStorage(temporaryFolder());
+  const spools = Array.from({ length: 20 }, () => openSpool(storage));
+  assert.equal(process.listenerCount('exit'), before + 1);
+  for (const spool of spools) spool[Symbol.dispose]();
+  assert.equal(process.listenerCount('exit'), before);
 });
