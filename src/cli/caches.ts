@@ -52,17 +52,8 @@ export function refuseReadOnly(verb: string, storage: Storage): void {
       `Cannot ${verb} ${url}: what lies there cannot be listed; name the folder that it is served from`,
     );
   if (!storage.local) return;
+  refuseInStore(verb, url);
   const real = realpathSync(url);
-  if (/\/[0-9abcdfghijklmnpqrsvwxyz]{32}-[^/]+/.test(real)) {
-    const instead =
-      verb === 'sign'
-        ? `take it out and sign it in one pass with "granary copy --from ${real} --to ./cache --sign FILE"`
-        : `copy it first with "cp -r --no-preserve=mode ${real} ./cache", then ${verb} ./cache`;
-    throw new GranaryError(
-      'usage',
-      `Cannot ${verb} ${url}: it lies in a Nix store, where nothing may change; ${instead}`,
-    );
-  }
   try {
     accessSync(real, constants.W_OK);
   } catch (error) {
@@ -73,4 +64,18 @@ export function refuseReadOnly(verb: string, storage: Storage): void {
       error,
     );
   }
+}
+
+/** @throws GranaryError `usage` for a folder in a Nix store, also where root could change it */
+export function refuseInStore(verb: string, folder: string): void {
+  const real = existsSync(folder) ? realpathSync(folder) : folder;
+  if (!/\/[0-9abcdfghijklmnpqrsvwxyz]{32}-[^/]+/.test(real)) return;
+  const instead =
+    verb === 'sign'
+      ? `take it out and sign it in one pass with "granary copy --from ${real} --to ./cache --sign FILE"`
+      : `copy it first with "cp -r --no-preserve=mode ${real} ./cache", then ${verb} ./cache`;
+  throw new GranaryError(
+    'usage',
+    `Cannot ${verb} ${folder}: it lies in a Nix store, where nothing may change; ${instead}`,
+  );
 }

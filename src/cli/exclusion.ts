@@ -1,45 +1,79 @@
 /** What `--exclude` leaves out: the paths of a list, of a cache, or of a closure in a store. */
 import { readFileSync, statSync } from 'node:fs';
-import { GranaryError } from '../errors.ts';
+import { basename } from 'node:path';
+import { explained, GranaryError } from '../errors.ts';
 import { closureOf } from '../flow/closure.ts';
 import { type Exclusion, parsePathList } from '../flow/exclude.ts';
 import type { Hash } from '../format/hash.ts';
+import type { PathInfo } from '../format/path-info.ts';
 import { defaultStoreDir, type StorePath } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import { openStore } from '../store/open.ts';
 import { resolveRoot } from '../store/roots.ts';
 import { openCacheToRead } from './caches.ts';
 
+/** With how each is remembered by what is closed by it: never by a password. */
+export interface NamedExclusion extends Exclusion {
+  readonly names: readonly string[];
+}
+
 /** A file is a list, what is a cache is that, and what leads to a path of the store means its closure there. */
-export async function exclusionOf(names: readonly string[], store = 'auto'): Promise<Exclusion> {
+export async function exclusionOf(
+  wanted: readonly string[],
+  store = 'auto',
+): Promise<NamedExclusion> {
   const caches: Storage[] = [];
   const paths = new Set<string>();
   const closures = new Map<StorePath, Hash>();
-  for (const name of names) {
-    if (statSync(name, { throwIfNoEntry: false })?.isFile()) {
-      const text = readFileSync(name, 'latin1');
-      for (const path of parsePathList(text, defaultStoreDir, name)) paths.add(path);
+  const names: string[] = [];
+  for (const name of wanted) {
+    const list = isFile(name) ? await listIn(name, store) : undefined;
+    if (list) {
+      for (const path of list) paths.add(path);
+      names.push(basename(name));
       continue;
     }
+    let closure: readonly PathInfo[] | undefined;
     try {
-      caches.push(await openCacheToRead(name));
+      const cache = await openCacheToRead(name);
+      caches.push(cache);
+      names.push(cache.url);
+      continue;
     } catch (noCache) {
-      const closure = await closureNamed(name, store);
+      closure = await closureNamed(name, store);
       if (!closure) throw noCache;
-      for (const { path, narHash } of closure) closures.set(path, narHash);
     }
+    for (const { path, narHash } of closure) closures.set(path, narHash);
+    names.push(name);
   }
-  return { caches, paths, closures };
+  return { caches, paths, closures, names };
 }
 
-async function closureNamed(name: string, from: string) {
-  const store = openStore(from);
-  let root: StorePath;
+const isFile = (name: string): boolean =>
+  !/^[a-z][a-z0-9+.-]*:\/\//i.test(name) &&
+  explained(`look for ${name}`, () => statSync(name, { throwIfNoEntry: false }))?.isFile() === true;
+
+/** Undefined for a file that is no list but a path of the store, such as a script. */
+async function listIn(file: string, store: string): Promise<ReadonlySet<string> | undefined> {
+  const text = explained(`read the list ${file}`, () => readFileSync(file, 'latin1'));
   try {
-    root = resolveRoot(name, store);
+    return parsePathList(text, defaultStoreDir, file);
+  } catch (noList) {
+    if (rootNamed(file, store) === undefined) throw noList;
+    return undefined;
+  }
+}
+
+async function closureNamed(name: string, store: string): Promise<readonly PathInfo[] | undefined> {
+  const root = rootNamed(name, store);
+  return root && closureOf([root], openStore(store));
+}
+
+function rootNamed(name: string, store: string): StorePath | undefined {
+  try {
+    return resolveRoot(name, openStore(store));
   } catch (error) {
     if (error instanceof GranaryError && error.code === 'usage') return undefined;
     throw error;
   }
-  return closureOf([root], store);
 }

@@ -58,7 +58,7 @@ export function jsonFace(): Face {
 export function quietFace(): Face {
   return {
     show: event => {
-      if (event.type === 'error') process.stderr.write(sentence(String(event.message)));
+      if (event.type === 'error') process.stderr.write(shown(sentence(String(event.message))));
     },
     note: () => {},
     progress: () => {},
@@ -73,16 +73,23 @@ export async function plainFace(): Promise<Face> {
     show: (event, text) => {
       if (event.type === 'error') {
         bar.stop();
-        process.stderr.write(sentence(String(event.message)));
-      } else if (text !== undefined) process.stdout.write(`${text}\n`);
+        process.stderr.write(shown(sentence(String(event.message))));
+      } else if (text !== undefined) process.stdout.write(shown(`${text}\n`));
     },
     note: text => {
-      process.stderr.write(sentence(text));
+      process.stderr.write(shown(sentence(text)));
     },
     progress: progress => bar.update(progress),
     done: () => bar.stop(),
   };
 }
+
+/** What a cache says may be meant for the terminal: what would steer it is shown, not sent. */
+const shown = (text: string): string =>
+  text.replace(
+    /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g,
+    char => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
 
 const sentence = (text: string): string => `granary: ${text}${/[.?!]$/.test(text) ? '' : '.'}\n`;
 

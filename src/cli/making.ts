@@ -9,6 +9,8 @@ import { planMake, type Source } from '../flow/plan.ts';
 import type { StoreDir } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Arguments } from './arguments.ts';
+import { refuseInStore } from './caches.ts';
+import { kindOf } from './ends.ts';
 import { exclusionOf } from './exclusion.ts';
 import type { Face } from './face.ts';
 import { readSecretKey } from './key-files.ts';
@@ -28,6 +30,8 @@ interface Making {
   readonly debugInfo: boolean;
   readonly logs: boolean;
   readonly cacheInfo: CacheInfoChanges;
+  /** Whose NAR is right, where the cache has another. */
+  readonly prefer: 'source' | 'nobody';
   /** When the command began. */
   readonly start: number;
 }
@@ -35,10 +39,16 @@ interface Making {
 /** Plans, packs and tells, by the options --sign, --exclude, --no-closure, --dry-run and --jobs; gives the exit status. */
 export async function makeCache(making: Making, args: Arguments, face: Face): Promise<number> {
   const { storage, sources, storeDir, compression, level, cacheInfo, start } = making;
-  const { listings, debugInfo, logs } = making;
+  const { listings, debugInfo, logs, prefer } = making;
+  if (storage.local) refuseInStore('write into', storage.url);
   const keys = args.all('sign').map(readSecretKey);
   const dryRun = args.has('dry-run');
   const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
+  const from = args.last('from');
+  const exclude = await exclusionOf(
+    args.all('exclude'),
+    from && kindOf(from) === 'store' ? from : undefined,
+  );
   await using pool = new PackPool(
     packSettings(storage, { compression, level, listings, debugInfo }),
   );
@@ -47,7 +57,8 @@ export async function makeCache(making: Making, args: Arguments, face: Face): Pr
     listings,
     logs,
     noClosure: args.has('no-closure'),
-    exclude: await exclusionOf(args.all('exclude'), args.last('from')),
+    exclude,
+    prefer,
     onEmpty: () => pool.start(dryRun ? 0 : 1),
     onClosure: paths => {
       if (paths > manyPaths) growHeapSlowly();
@@ -64,7 +75,7 @@ export async function makeCache(making: Making, args: Arguments, face: Face): Pr
     logs,
     keys,
     cacheInfo,
-    closedBy: args.all('exclude'),
+    closedBy: exclude.names,
     jobs,
     pool,
     report: event => showEvent(event, plan, face),

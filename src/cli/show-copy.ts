@@ -1,5 +1,6 @@
 /** What `granary copy` shows: plans, what came of them, and what is in the way. */
 import { errorTable, type GranaryError, gravest } from '../errors.ts';
+import type { Conflict } from '../flow/conflict.ts';
 import type { CopySummary } from '../flow/copy.ts';
 import type { CopyPlan } from '../flow/copy-plan.ts';
 import type { Unwanted } from '../flow/filter.ts';
@@ -43,7 +44,7 @@ const importing = (plan: ImportPlan): Moving => ({
 export function showCopyPlan(plan: CopyPlan, target: Storage, face: Face): number {
   showMoves(copying(plan), face);
   showUnwanted(plan.unwanted, face, true);
-  showConflicts(plan, target, face);
+  showConflicts(plan.conflicts, target, face);
   const exit = plan.conflicts.length === 0 ? 0 : errorTable.conflict.exit;
   const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.fileBytes)})`;
   return showDry(copying(plan), `Would copy ${what} into ${target.url}`, { exit, face });
@@ -52,9 +53,11 @@ export function showCopyPlan(plan: CopyPlan, target: Storage, face: Face): numbe
 /** What a dry run of a copy into a store tells. */
 export function showImportPlan(plan: ImportPlan, target: Store, face: Face): number {
   showMoves(importing(plan), face);
+  showConflicts(plan.conflicts, target, face);
+  const exit = plan.conflicts.length === 0 ? 0 : errorTable.conflict.exit;
   const files = plan.fileBytes === 0 ? '' : `, from ${bytesText(plan.fileBytes)} of files`;
   const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.narBytes)}${files})`;
-  return showDry(importing(plan), `Would copy ${what} into ${target.url}`, { exit: 0, face });
+  return showDry(importing(plan), `Would copy ${what} into ${target.url}`, { exit, face });
 }
 
 function showMoves({ moves, present, excluded }: Moving, face: Face): void {
@@ -115,9 +118,20 @@ export function showCopyStart(
   });
 }
 
-function showConflicts({ conflicts }: CopyPlan, target: Storage, face: Face): void {
-  for (const { path, sourceHash, targetHash } of conflicts) {
-    const message = `Cannot copy ${path}: the source has it with NarHash ${sourceHash}, ${target.url} with ${targetHash}; --prefer source takes that of the source`;
+/** Of what was left as it was; a store cannot be told to take another. */
+export function showConflicts(
+  conflicts: readonly Conflict[],
+  target: Storage | Store,
+  face: Face,
+): void {
+  const advice =
+    'storeDir' in target ? 'it keeps its own' : '--prefer source takes that of the source';
+  for (const { path, other, sourceHash, targetHash } of conflicts) {
+    const why =
+      path === other
+        ? `the source has it with NarHash ${sourceHash}, ${target.url} with ${targetHash}`
+        : `${target.url} has ${other} in its place`;
+    const message = `Cannot copy ${path}: ${why}; ${advice}`;
     face.show({ type: 'error', code: 'conflict', message, facts: { path } });
   }
 }
@@ -131,22 +145,22 @@ interface Ending {
 /** What came of a copy into a cache. */
 export function showCopySummary(
   plan: CopyPlan,
-  { moved, narBytes, fileBytes, united, sideFiles, failed, held }: CopySummary,
+  { moved, unread, narBytes, fileBytes, united, sideFiles, failed, held }: CopySummary,
   {
     source,
     target,
     ms,
-    link,
+    isSigned,
     packing,
     face,
   }: Ending & {
     readonly target: Storage;
-    readonly link: boolean;
+    readonly isSigned: boolean;
     readonly packing: Packing | undefined;
   },
 ): number {
   showFailed(failed, face);
-  showConflicts(plan, target, face);
+  showConflicts(plan.conflicts, target, face);
   const { present, excluded, conflicts, unwanted } = plan;
   const exit = exitOf(failed, conflicts.length > 0);
   const what =
@@ -158,7 +172,16 @@ export function showCopySummary(
     [sideFiles, 'log or other file', ' came along'],
     ...leftBehind({ excluded, failed, held }),
   ]);
-  const unread = link && moved > 0 ? ' The files were not read: "granary verify" proves them.' : '';
+  const afterwards = [
+    ...(unread > 0
+      ? [
+          `${counted(unread, 'file')} ${unread === 1 ? 'was' : 'were'} not read: "granary verify" proves them.`,
+        ]
+      : []),
+    ...(isSigned && present.size > 0
+      ? [`What was there keeps the signatures that it has; "granary sign" signs it too.`]
+      : []),
+  ];
   face.show(
     {
       type: 'summary',
@@ -171,6 +194,7 @@ export function showCopySummary(
       excluded: excluded.size,
       unwanted: unwanted.length,
       united,
+      unread,
       sideFiles,
       failed: [...failed.keys()],
       held,
@@ -179,19 +203,20 @@ export function showCopySummary(
       fileBytes,
       seconds: ms / 1000,
     },
-    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest}${unwantedText(plan)}; ${secondsText(ms)}.${unread}`,
+    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest}${unwantedText(plan)}; ${secondsText(ms)}.${afterwards.map(each => ` ${each}`).join('')}`,
   );
   return exit;
 }
 
 /** What came of a copy into a store, and how to keep it there. */
 export function showImportSummary(
-  { present, excluded, roots }: ImportPlan,
+  { present, excluded, conflicts, roots }: ImportPlan,
   { added, narBytes, failed, held }: ImportSummary,
   { source, target, ms, face }: Ending & { readonly target: Store },
 ): number {
   showFailed(failed, face);
-  const exit = exitOf(failed, false);
+  showConflicts(conflicts, target, face);
+  const exit = exitOf(failed, conflicts.length > 0);
   const what =
     added === 0 ? 'nothing new' : `${counted(added, 'path')} copied, ${bytesText(narBytes)}`;
   const rest = phrases(leftBehind({ excluded, failed, held }));
@@ -212,6 +237,7 @@ export function showImportSummary(
       excluded: excluded.size,
       failed: [...failed.keys()],
       held,
+      conflicts: conflicts.map(({ path }) => path),
       narBytes,
       seconds: ms / 1000,
     },

@@ -6,6 +6,7 @@ import type { MakePlan } from '../flow/plan.ts';
 import type { SecretKey } from '../format/key.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Face } from './face.ts';
+import { showConflicts } from './show-copy.ts';
 import { bytesText, counted, countText, secondsText } from './units.ts';
 
 const planEvent = (plan: MakePlan) => ({
@@ -42,9 +43,22 @@ export function showPlan(plan: MakePlan, storage: Storage, face: Face): number {
     event,
     `Would pack ${counted(plan.packs.length, 'path')} (${bytesText(plan.narBytes)} before compression) into ${storage.url}; ${counted(plan.present.size, 'path')} already there${leftOut(plan)}${free}.`,
   );
-  face.show({ ...event, type: 'summary', ok: true, exit: 0, dryRun: true });
-  return 0;
+  showConflicts(plan.conflicts, storage, face);
+  const exit = plan.conflicts.length === 0 ? 0 : errorTable.conflict.exit;
+  face.show({
+    ...event,
+    ...conflictsIn(plan),
+    type: 'summary',
+    ok: exit === 0,
+    exit,
+    dryRun: true,
+  });
+  return exit;
 }
+
+/** `make` has none: there the store is right. */
+const conflictsIn = ({ conflicts }: MakePlan) =>
+  conflicts.length === 0 ? {} : { conflicts: conflicts.map(({ path }) => path) };
 
 const leftOut = ({ excluded }: MakePlan): string =>
   excluded.size === 0 ? '' : `, ${countText(excluded.size)} left out`;
@@ -81,8 +95,9 @@ export function showSummary(plan: MakePlan, made: MadeSummary, ending: Ending): 
   const { storage, keys, ms, face } = ending;
   for (const { code, message, facts } of made.unread)
     face.show({ type: 'error', code, message, facts });
-  const errors = [...made.failed.values(), ...made.unread];
-  const code = gravest(errors.map(error => error.code));
+  showConflicts(plan.conflicts, storage, face);
+  const errors = [...made.failed.values(), ...made.unread].map(error => error.code);
+  const code = gravest(plan.conflicts.length > 0 ? [...errors, 'conflict'] : errors);
   const exit = code === undefined ? 0 : errorTable[code].exit;
   const { added, narBytes, fileBytes, swept } = made;
   const paths = added + plan.present.size;
@@ -117,6 +132,7 @@ export function showSummary(plan: MakePlan, made: MadeSummary, ending: Ending): 
       excluded: plan.excluded.size,
       failed: [...made.failed.keys()],
       held: made.held,
+      ...conflictsIn(plan),
       realisations: made.realisations,
       logs: made.logs,
       narBytes,

@@ -14,6 +14,7 @@ import {
 } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import { topological } from './closure.ts';
+import { type Conflict, conflictOf } from './conflict.ts';
 import { each } from './each.ts';
 import { type Exclusion, isExcluded } from './exclude.ts';
 import { type Filter, nothingFiltered, type Unwanted, wanted } from './filter.ts';
@@ -59,15 +60,6 @@ interface Addition {
   readonly signatures: readonly Signature[];
 }
 
-/** One path with two NARs, or two paths with one hash part. */
-interface Conflict {
-  readonly path: StorePath;
-  /** What the target has in its place: the same, but for a hostile cache. */
-  readonly other: StorePath;
-  readonly sourceHash: string;
-  readonly targetHash: string;
-}
-
 export interface CopyWish {
   /** Store paths, base names or hash parts; without it, everything. */
   readonly roots?: readonly string[];
@@ -111,12 +103,10 @@ export async function planCopy(
   const atOnce = Math.max(...[target, ...wish.exclude.caches].map(readsAtOnce));
   await each(infos.values(), atOnce, async info => {
     const found = await there(info.path);
-    const isOther =
-      typeof found === 'object' && (found.path !== info.path || found.narHash !== info.narHash);
-    if (isOther && wish.prefer === 'nobody') {
-      const { path, narHash } = info;
-      conflicts.push({ path, sourceHash: narHash, targetHash: found.narHash, other: found.path });
-      if (found.path === path) present.add(path); // it stays, and may be referred to
+    const conflict = wish.prefer === 'nobody' ? conflictOf(info, found) : undefined;
+    if (conflict) {
+      conflicts.push(conflict);
+      if (conflict.other === info.path) present.add(info.path); // it stays, and may be referred to
       return;
     }
     const lack = await lackOf(info, found, target, false);

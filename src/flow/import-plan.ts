@@ -5,6 +5,7 @@ import type { PathInfo } from '../format/path-info.ts';
 import type { StoreDir, StorePath } from '../format/store-path.ts';
 import type { WritableStore } from '../store/store.ts';
 import { topological } from './closure.ts';
+import { type Conflict, conflictOf } from './conflict.ts';
 import { type Exclusion, isExcluded } from './exclude.ts';
 import { lacking } from './referred.ts';
 import type { Supply } from './supply.ts';
@@ -18,6 +19,8 @@ export interface ImportPlan<Info extends PathInfo = PathInfo> {
   /** What the store has already. */
   readonly present: ReadonlySet<StorePath>;
   readonly excluded: ReadonlySet<StorePath>;
+  /** Paths that the store has with another NAR, and keeps. */
+  readonly conflicts: readonly Conflict[];
   /** Bytes of the NARs that move, and of the files of a cache that hold them. */
   readonly narBytes: number;
   readonly fileBytes: number;
@@ -67,14 +70,17 @@ export async function planImport<Info extends PathInfo & { readonly file?: NarIn
         throw excluded.has(reference)
           ? leftOut(path, reference, store)
           : lacking(path, reference, supply.url);
+  const present = [...infos.keys()].filter(path => valid.has(path));
+  const theirs = present.length === 0 ? [] : await store.infos(present);
   const sum = (size: (info: Info) => number): number =>
     moves.reduce((total, info) => total + size(info), 0);
   return {
     storeDir,
     roots,
     moves,
-    present: new Set([...infos.keys()].filter(path => valid.has(path))),
+    present: new Set(present),
     excluded,
+    conflicts: theirs.flatMap(found => conflictOf(infos.get(found.path)!, found) ?? []),
     narBytes: sum(({ narSize }) => narSize),
     fileBytes: sum(({ file }) => file?.fileSize ?? 0),
   };

@@ -8,6 +8,7 @@ import { type StoreDir, type StorePath, storeDirOf } from '../format/store-path.
 import type { Storage } from '../storage/storage.ts';
 import type { Store } from '../store/store.ts';
 import { closureOf, infosOf } from './closure.ts';
+import { type Conflict, conflictOf } from './conflict.ts';
 import { each } from './each.ts';
 import { type Exclusion, isExcluded, nothingExcluded } from './exclude.ts';
 import type { Origin } from './make-sides.ts';
@@ -35,6 +36,8 @@ export interface MakePlan {
   readonly present: ReadonlySet<StorePath>;
   /** What is left out since another cache has it. */
   readonly excluded: ReadonlySet<StorePath>;
+  /** Paths of which the cache has another NAR, which stays. */
+  readonly conflicts: readonly Conflict[];
   /** Where they are from, also what is left out. */
   readonly origins: readonly Origin[];
   /** Bytes of NAR to pack. */
@@ -54,6 +57,8 @@ interface PlanOptions {
   /** Exactly the roots, whatever they refer to. */
   readonly noClosure?: boolean;
   readonly exclude?: Exclusion;
+  /** Whose NAR is right, where the cache has another: usually the store's. */
+  readonly prefer?: 'source' | 'nobody';
   /** Told early that there is no cache yet, so that all has to be packed. */
   readonly onEmpty?: () => void;
   /** Told of how many paths each closure is, before they are looked for. */
@@ -75,6 +80,7 @@ export async function planMake(
     logs = false,
     noClosure = false,
     exclude = nothingExcluded,
+    prefer = 'source',
     onEmpty,
     onClosure,
   }: PlanOptions,
@@ -87,6 +93,7 @@ export async function planMake(
   const present = new Set<StorePath>();
   const excluded = new Set<StorePath>();
   const packs: Pack[] = [];
+  const conflicts: Conflict[] = [];
   const origins: Origin[] = [];
   let needsSignatures = false;
   const atOnce = Math.max(...[storage, ...exclude.caches].map(readsAtOnce));
@@ -108,6 +115,12 @@ export async function planMake(
       if (logs && info.deriver) derivers.add(info.deriver);
       needsSignatures ||= info.ca === undefined && info.signatures.length === 0;
       const found = await there(info.path);
+      const conflict = prefer === 'nobody' ? conflictOf(info, found) : undefined;
+      if (conflict) {
+        conflicts.push(conflict);
+        if (conflict.other === info.path) present.add(info.path); // it stays, and may be referred to
+        return;
+      }
       const lack = await lackOf(info, found, storage, listings);
       if (lack === undefined) {
         present.add(info.path);
@@ -129,6 +142,7 @@ export async function planMake(
     packs,
     present,
     excluded,
+    conflicts,
     origins,
     narBytes: packs.reduce((sum, pack) => sum + pack.info.narSize, 0),
     needsSignatures,

@@ -2,7 +2,7 @@
 import { readText } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
-import { baseName, type StoreDir, type StorePath } from '../format/store-path.ts';
+import { baseName, hashPart, type StoreDir, type StorePath } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import { each } from './each.ts';
 
@@ -61,7 +61,8 @@ export async function readNarInfos(
       if (names) for (const reference of references) next.add(narInfoKey(reference));
     });
     if (isFirst && names) {
-      for (const name of names) if (isAmong(name, roots)) found.add(name);
+      const known = new Set(roots.flatMap(path => [baseName(path), hashPart(path)]));
+      for (const name of names) if (known.has(rootName(name))) found.add(name);
       const absent = names.find(name => !found.has(name));
       if (absent !== undefined && !lenient) throw noRoot(absent, storage);
     }
@@ -78,13 +79,6 @@ function rootKey(root: string): string {
   throw new GranaryError(
     'usage',
     `Cannot find "${root}" in a cache: name a store path, its base name, or its hash part`,
-  );
-}
-
-function isAmong(root: string, found: readonly StorePath[]): boolean {
-  const name = rootName(root);
-  return found.some(path =>
-    name.length === 32 ? baseName(path).startsWith(name) : baseName(path) === name,
   );
 }
 

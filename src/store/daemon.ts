@@ -60,6 +60,10 @@ export function daemonStore({ storeDir, real }: LocalPlaces, socket: string): Da
     pathOf: name => pathWithin(name, storeDir, storeDir) ?? pathWithin(name, real, storeDir),
     about: () => daemon.use(async ({ welcome }) => welcome),
     valid: paths => daemon.use(connection => validOf(paths, storeDir, connection)),
+    infos: async paths => {
+      const infos = await daemon.use(connection => infosOf(paths, connection));
+      return infos.filter(info => info !== undefined);
+    },
     add: async paths => {
       if (paths.length === 0) return;
       await daemon.use(async connection => {

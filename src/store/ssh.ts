@@ -70,6 +70,7 @@ export function sshStore(place: SshPlace): WritableStore {
     advice: path => `repair it there with "nix-store --repair-path ${path}"`,
     pathOf: name => pathWithin(name, storeDir, storeDir),
     valid: paths => remote.use(connection => validOf(paths, connection)),
+    infos: paths => remote.use(connection => infosOf(paths, connection)),
     add: paths =>
       remote.use(async connection => {
         const valid = await validOf(

@@ -46,6 +46,8 @@ export interface PathToAdd {
 export interface WritableStore extends Store {
   /** Those of these paths that the store has. */
   valid(paths: readonly StorePath[]): Promise<ReadonlySet<StorePath>>;
+  /** The infos of paths that the store has, asked for together. */
+  infos(valid: readonly StorePath[]): Promise<readonly PathInfo[]>;
   /**
    * Adds paths in this order, references before referrers; what is there already is passed over. When it fails, it is
    * over: those before the one that failed were added, and nothing more will be.

@@ -1,6 +1,13 @@
 /** `granary copy` and `granary info` with stores, as a user calls them. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { sha256 } from '../../src/format/hash.ts';
@@ -91,6 +98,21 @@ for (const [what, args, message] of [
     '--prefer into a store',
     ['--prefer', 'source', '--from', cache, '--to', socket],
     /Cannot use --prefer here: what a store has it keeps/,
+  ],
+  [
+    '--jobs into a store',
+    ['--jobs', '2', '--from', cache, '--to', socket],
+    /Cannot use --jobs here: a store takes one path after the other/,
+  ],
+  [
+    '--jobs that is no number, in a plan',
+    ['--jobs', 'x', '--dry-run', '--from', cache, '--to', fresh()],
+    /Cannot use --jobs x: it takes a whole number/,
+  ],
+  [
+    '--link with what is far away',
+    ['--link', '--from', cache, '--to', 's3://bucket?endpoint=http://127.0.0.1:9'],
+    /Cannot use --link with s3:.*: only files on one disk/,
   ],
   [
     '--no-flush into a store',
@@ -238,6 +260,7 @@ test('into a store goes what it lacks, and the summary tells', async () => {
     excluded: 0,
     failed: [],
     held: [],
+    conflicts: [],
     narBytes: rows[2]!.narSize,
   });
   const signatures = [...daemon.valid.values()].map(info => info.signatures.length);
@@ -315,4 +338,95 @@ test('info tells what a store says of paths', async () => {
     assert.equal(exit, code, stderr);
     assert.match(stderr, message);
   }
+});
+
+/** The same paths, of which the first has other content. */
+function otherStore(): string {
+  const root = join(temporaryFolder(), 'root');
+  mkdirSync(join(root, 'nix/store'), { recursive: true });
+  const changed = rows.map((row, at) => {
+    const file = join(root, row.path);
+    writeFileSync(file, at === 0 ? 'other' : row.path.slice(44));
+    const nar = Buffer.concat([
+      ...dumpTree(file, { block: () => Buffer.alloc(1 << 10), listing: false }),
+    ]);
+    return { ...row, hash: sha256(nar), narSize: nar.length };
+  });
+  makeDatabase(join(root, 'nix/var/nix'), changed, [1, 2]);
+  return `local?root=${root}`;
+}
+
+test('one path with two NARs is a conflict, from a store or into one: what is there stays', async () => {
+  const to = fresh();
+  await output(0, 'copy', '--from', store, '--to', to, app);
+  const before = contentOf(to);
+  const changed = otherStore();
+  for (const more of [['--dry-run'], []]) {
+    const args = ['copy', '--json', '--from', changed, '--to', to, ...more, app, other];
+    const { code, stdout } = await granary(args);
+    assert.equal(code, 7, stdout);
+    assert.match(stdout, /Cannot copy .*-app: the source has it with NarHash .*--prefer source/);
+    assert.deepEqual(summaryOf(stdout).conflicts, [app]);
+    if (more.length > 0) assert.deepEqual(contentOf(to), before);
+  }
+  assert.equal(await narInfosOf(to), 3);
+  await output(0, 'copy', '--prefer', 'source', '--from', changed, '--to', to, app);
+  assert.notDeepEqual(contentOf(to), before);
+
+  const daemon = await receivingDaemon();
+  const its = `unix://${daemon.socket}`;
+  await output(0, 'copy', '--from', store, '--to', its, app);
+  const { code, stderr } = await granary(['copy', '--from', changed, '--to', its, app, other]);
+  assert.equal(code, 7, stderr);
+  assert.match(stderr, /Cannot copy .*-app: .* unix:.* with .*; it keeps its own\.$/m);
+  assert.equal(daemon.valid.size, 3);
+});
+
+test('who closes a cache is remembered by its address, without what opens it, and a list by its name', async () => {
+  const list = join(temporaryFolder(), 'have.txt');
+  writeFileSync(list, `${lib}\n`);
+  for (const from of [store, cache]) {
+    const to = fresh();
+    await output(0, 'copy', '--from', from, '--to', to, '--exclude', list, app);
+    assert.deepEqual(JSON.parse(readFileSync(join(to, 'granary/closed-by.json'), 'utf8')), [
+      'have.txt',
+    ]);
+  }
+});
+
+test('a file of the store that is no list is a closure, and a list that cannot be read is told', async () => {
+  const to = fresh();
+  const inStore = join(real, lib.slice('/nix/store/'.length));
+  await output(0, 'copy', '--from', store, '--to', to, '--exclude', inStore, app);
+  assert.equal((await proofOf(to)).narInfos, 1);
+  const { code, stderr } = await granary([
+    ...['copy', '--from', store, '--to', fresh(), app],
+    ...['--exclude', `/${'x'.repeat(300)}`],
+  ]);
+  assert.equal(code, 2, stderr);
+  assert.match(stderr, /Cannot look for \/x+: /);
+});
+
+test('nothing is written into the Nix store, not even by root', async () => {
+  const inside = join(temporaryFolder(), `${'0'.repeat(32)}-cache`);
+  mkdirSync(inside);
+  for (const args of [
+    ['make', '--from', store, '--to', inside, app],
+    ['copy', '--from', store, '--to', inside, app],
+    ['copy', '--from', cache, '--to', inside, app],
+  ]) {
+    const { code, stderr } = await granary(args);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /it lies in a Nix store, where nothing may change/);
+  }
+  assert.deepEqual(readdirSync(inside), []);
+});
+
+test('what a cache says cannot steer the terminal', async () => {
+  const hostile = fresh();
+  await output(0, 'copy', '--from', cache, '--to', hostile, app);
+  const file = join(hostile, 'nix-cache-info');
+  writeFileSync(file, `${readFileSync(file, 'utf8')}Note: \x1b]0;owned\x07\n`);
+  const told = await output(0, 'info', hostile);
+  assert.match(told, /Note: \\x1b\]0;owned\\x07/);
 });

@@ -64,10 +64,10 @@ that leads to one (./result).`,
     'no-closure': { help: 'copy the ROOTs alone; the target, or --exclude, has to have the rest' },
     prefer: {
       value: 'source',
-      help: 'take the NAR of the source where the target has another. Between caches',
+      help: 'take the NAR of the source where the target, a cache, has another',
     },
     link: {
-      help: 'share the files on one disk (a hard link); they are not read, so not checked.\nBetween caches',
+      help: 'share the files on one disk (a hard link); they are not read, so not checked.\nBetween caches on this machine',
     },
     recompress: {
       value: 'NAME[:LEVEL]',
@@ -77,7 +77,8 @@ that leads to one (./result).`,
     jobs: { value: 'N', help: `threads (default: the cores, here ${availableParallelism()})` },
     'no-flush': { help: 'do not make it safe against a power cut: for throw-away caches' },
   },
-  notes: `Where both caches have a path with different NARs nothing is overwritten, and the exit status is 7.
+  notes: `Where both ends have a path with different NARs nothing is overwritten, and the exit status is 7.
+What cannot be listed (HTTP) brings debuginfo of paths that have a listing, and no realisations.
 A copy stays closed: a root that needs what --without or --max-size leave out is left out whole, and so is what only
 such roots need; --dry-run lists them, each with what it needs and how big that is. What the target has stays.
 --recompress takes memory as "granary make" does, and gives the files that it would.
@@ -122,11 +123,12 @@ async function run(args: Arguments, face: Face): Promise<number> {
 function refuseForStores(args: Arguments, target: 'cache' | 'store'): void {
   const why = {
     link: 'a store shares no files with a cache',
-    prefer: target === 'store' ? 'what a store has it keeps' : 'a store is copied as it is',
     without: 'only a copy between caches leaves out by name',
     'max-size': 'only a copy between caches leaves out by size',
     ...(target === 'store'
       ? {
+          prefer: 'what a store has it keeps',
+          jobs: 'a store takes one path after the other',
           'no-flush': 'a store decides by itself when it is safe',
           recompress: 'what goes into a store is not compressed',
         }
@@ -154,12 +156,13 @@ async function supplyOf(from: string, kind: 'cache' | 'store', one: Run): Promis
 
 /** Into a store, through who writes it. */
 async function into(to: string, { args, face, start }: Run, supply: Supply): Promise<number> {
+  const from = args.last('from')!;
   const target = openStoreToWrite(to);
   if (supply.url === target.url) throw toItself(target.url);
   const keys = args.all('sign').map(readSecretKey);
   const plan = await planImport(supply, target, {
     noClosure: args.has('no-closure'),
-    exclude: await exclusionOf(args.all('exclude')),
+    exclude: await exclusionOf(args.all('exclude'), kindOf(from) === 'store' ? from : undefined),
   });
   if (args.has('dry-run')) return showImportPlan(plan, target, face);
   showCopyStart(plan, face);
@@ -189,6 +192,7 @@ async function packed(from: string, to: string, one: Run): Promise<number> {
       debugInfo: false,
       logs: false,
       cacheInfo: {},
+      prefer: args.word('prefer', ['source']) ?? 'nobody',
       start,
     },
     args,
@@ -202,31 +206,40 @@ async function moved(from: string, to: string, { args, face, roots, start }: Run
   const target = openTarget(to, args);
   if (source.url === target.url) throw toItself(target.url);
   if (existsSync(target.url)) refuseReadOnly('copy into', target);
+  const link = args.has('link');
+  const far = [source, target].find(({ local }) => !local);
+  if (link && far)
+    throw new GranaryError(
+      'usage',
+      `Cannot use --link with ${far.url}: only files on one disk of this machine can be shared; leave it out`,
+    );
+  const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
+  const exclude = await exclusionOf(args.all('exclude'));
   const keys = args.all('sign').map(readSecretKey);
   const recompress = await recompressionOf(args);
   const plan = await planCopy(source, target, {
     ...(roots === undefined ? {} : { roots }),
     noClosure: args.has('no-closure'),
-    exclude: await exclusionOf(args.all('exclude')),
+    exclude,
     prefer: args.word('prefer', ['source']) ?? 'nobody',
     filter: filterOf(args),
   });
   if (args.has('dry-run')) return showCopyPlan(plan, target, face);
   showCopyStart(plan, face);
   showUnwanted(plan.unwanted, face, false);
-  const link = args.has('link');
   const copied = await executeCopy(plan, source, target, {
     cacheInfo: {},
     keys,
     link,
     ...(recompress === undefined ? {} : { recompress }),
-    closedBy: args.all('exclude'),
-    jobs: args.number('jobs', 1, 1024) ?? availableParallelism(),
+    closedBy: exclude.names,
+    jobs,
     report: progress => face.progress(progress),
   });
   face.done();
   const ms = Date.now() - start;
-  return showCopySummary(plan, copied, { source, target, ms, link, packing: recompress, face });
+  const isSigned = keys.length > 0;
+  return showCopySummary(plan, copied, { source, target, ms, isSigned, packing: recompress, face });
 }
 
 async function recompressionOf(args: Arguments): Promise<Packing | undefined> {

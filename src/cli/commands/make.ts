@@ -108,7 +108,19 @@ async function run(args: Arguments, face: Face): Promise<number> {
   };
   const [listings, debugInfo] = [args.has('listings'), args.has('debug-info')];
   return makeCache(
-    { storage, sources, storeDir, compression, level, listings, debugInfo, logs, cacheInfo, start },
+    {
+      storage,
+      sources,
+      storeDir,
+      compression,
+      level,
+      listings,
+      debugInfo,
+      logs,
+      cacheInfo,
+      prefer: 'source',
+      start,
+    },
     args,
     face,
   );
