@@ -15,6 +15,7 @@ import type { StorePath } from '../format/store-path.ts';
 import type { PathToAdd, WritableStore } from '../store/store.ts';
 import { each } from './each.ts';
 import type { ImportPlan } from './import-plan.ts';
+import { Patience } from './patience.ts';
 import type { Supply } from './supply.ts';
 
 export interface ImportOptions {
@@ -52,7 +53,8 @@ export async function executeImport<Info extends PathInfo>(
   store: WritableStore,
   { keys, report }: ImportOptions,
 ): Promise<ImportSummary> {
-  const lost = new Losses();
+  const patience = new Patience(() => plan.moves.length - done.paths);
+  const lost = new Losses(supply.isFar ? patience : undefined);
   const done = { narBytes: 0, paths: 0 };
   const totals = { totalNarBytes: plan.narBytes, totalPaths: plan.moves.length };
   const count = (paths: number, narBytes: number): void => {
@@ -63,6 +65,7 @@ export async function executeImport<Info extends PathInfo>(
   for (const infos of batches(plan.moves)) {
     const batch = await ready(infos, supply, { keys, lost });
     await addBatch(batch, store, { lost, count });
+    if (batch.length > 0) patience.answered();
   }
   const { failed, held } = lost;
   return { added: done.paths, narBytes: done.narBytes, failed, held };
@@ -73,10 +76,17 @@ class Losses {
   readonly failed = new Map<StorePath, GranaryError>();
   readonly held: StorePath[] = [];
   readonly #all = new Set<StorePath>();
+  readonly #patience: Patience | undefined;
 
+  constructor(patience: Patience | undefined) {
+    this.#patience = patience;
+  }
+
+  /** @throws GranaryError when the source does not answer any more */
   fail(path: StorePath, error: GranaryError): void {
     this.failed.set(path, error);
     this.#all.add(path);
+    this.#patience?.failed(error);
   }
 
   /** Whether it is lost, by itself or by what it refers to. Who goes through paths in their order is told of all. */

@@ -28,6 +28,8 @@ export interface Supply<Info extends Supplied = Supplied> {
   /** As messages name it. */
   readonly url: string;
   readonly storeDir: StoreDir;
+  /** Whether each NAR is a way to go. */
+  readonly isFar: boolean;
   /** NARs that are worth reading at once. */
   readonly atOnce: number;
   /** The infos of what is wanted, but for those that are left out, with what only they refer to where that is known. */
@@ -63,6 +65,7 @@ export async function cacheSupply(
   return {
     url: cache.url,
     storeDir,
+    isFar: cache.isFar === true,
     atOnce: readsAtOnce(cache),
     read: ({ noClosure, leaveOut }) =>
       readNarInfos(cache, storeDir, { roots, alone: noClosure, leaveOut }),
@@ -94,6 +97,7 @@ export function storeSupply(store: Store, roots: readonly StorePath[]): Supply<P
   return {
     url: store.url,
     storeDir: store.storeDir,
+    isFar: false,
     atOnce: 1,
     read: async ({ noClosure, leaveOut }) => {
       const infos = new Map<StorePath, PathInfo>();

@@ -77,13 +77,26 @@ export const askNar = (path: StorePath): Buffer => encode(commands.dumpStorePath
 export const announceNar = (info: PathInfo): Buffer =>
   encode(commands.addToStoreNar, info.path, ...infoParts(info));
 
-/** Reads infos up to their end. */
-export function* readInfos(storeDir: StoreDir): Reading<readonly PathInfo[]> {
+/**
+ * Reads infos of some of these paths, up to their end.
+ *
+ * @throws GranaryError `malformed` for one of another path, or a second one
+ */
+export function* readInfos(
+  paths: readonly StorePath[],
+  storeDir: StoreDir,
+): Reading<readonly PathInfo[]> {
   const infos: PathInfo[] = [];
+  const asked = new Set(paths);
   for (;;) {
-    const path = yield* readText();
-    if (path === '') return infos;
-    infos.push(yield* readInfo(parseStorePath(path, storeDir), storeDir));
+    const text = yield* readText();
+    if (text === '') return infos;
+    const path = parseStorePath(text, storeDir);
+    if (!asked.delete(path)) {
+      const why = `it tells of ${path}, for which nobody asked`;
+      throw new GranaryError('malformed', `Cannot understand the other side: ${why}`, { path });
+    }
+    infos.push(yield* readInfo(path, storeDir));
   }
 }
 

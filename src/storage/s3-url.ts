@@ -15,6 +15,9 @@ export interface S3Place {
   readonly partBytes: number;
 }
 
+/** As Nix's: one URL means one place on every machine. */
+export const usualRegion = 'us-east-1';
+
 /** Nix's are 100 and 5 MiB; it streams what it puts whole, and we hold it in memory. */
 const [usualWhole, usualPart] = [16 << 20, 8 << 20];
 /** What S3 allows. */
@@ -50,11 +53,15 @@ export function parseS3Url(name: string): S3Place {
   const endpoint = endpointOf(given.get('endpoint') ?? '', scheme);
   if (endpoint !== undefined && !URL.canParse(endpoint))
     throw refuse('endpoint= is neither a host nor a URL');
+  if (endpoint !== undefined && new URL(endpoint).username !== '')
+    throw refuse(
+      'its endpoint= holds credentials; give them by AWS_PROFILE, profile= or the environment',
+    );
   const profile = given.get('profile');
   return {
     bucket,
     prefix: prefixOf(path, refuse),
-    region: given.get('region') || 'us-east-1', // as Nix: one URL means one place on every machine
+    region: given.get('region') || usualRegion,
     pathStyle:
       style === 'path' || (style === 'auto' && (endpoint !== undefined || bucket.includes('.'))),
     wholeBytes: bytesOf(['multipart-threshold'], usualWhole, 0),

@@ -14,7 +14,7 @@ import { putInOrder } from './in-order.ts';
 import { type Opened, openClient } from './s3-client.ts';
 import { openDownload } from './s3-download.ts';
 import { explainedS3 } from './s3-error.ts';
-import { parseS3Url, type S3Place } from './s3-url.ts';
+import { parseS3Url, type S3Place, usualRegion } from './s3-url.ts';
 import { servedAs } from './served-as.ts';
 import { type Body, checkKey, isKey, type Storage, type Thing } from './storage.ts';
 
@@ -196,8 +196,15 @@ export function s3Storage(name: string): Storage {
   return storage;
 }
 
-const shownUrl = ({ bucket, prefix, endpoint }: S3Place): string =>
-  `s3://${bucket}${prefix === '' ? '' : `/${prefix.slice(0, -1)}`}${endpoint === undefined ? '' : `?endpoint=${endpoint}`}`;
+/** With what another program needs to find it. */
+function shownUrl({ bucket, prefix, endpoint, region }: S3Place): string {
+  const parameters = [
+    ...(endpoint === undefined ? [] : [`endpoint=${endpoint}`]),
+    ...(region === usualRegion ? [] : [`region=${region}`]),
+  ];
+  const query = parameters.length === 0 ? '' : `?${parameters.join('&')}`;
+  return `s3://${[bucket, ...prefix.split('/').filter(Boolean)].join('/')}${query}`;
+}
 
 /** A missing bucket is no absent value; where the answer has no body, as that to HEAD, nobody can tell. */
 function isAbsent({ name }: Error, hasGiven: boolean): boolean {

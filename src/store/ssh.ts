@@ -44,8 +44,9 @@ export function sshStore(place: SshPlace): WritableStore {
   ): Promise<readonly PathInfo[]> => {
     const infos: PathInfo[] = [];
     for (let at = 0; at < paths.length; at += questions) {
-      await connection.send(askPathInfos(paths.slice(at, at + questions)));
-      infos.push(...(await connection.read(readInfos(storeDir))));
+      const some = paths.slice(at, at + questions);
+      await connection.send(askPathInfos(some));
+      infos.push(...(await connection.read(readInfos(some, storeDir))));
     }
     return infos;
   };

@@ -156,6 +156,7 @@ test('commands say what is wrong with a bucket in a sentence, by the table of ex
   for (const [url, message] of [
     ['s3://', /names no bucket/],
     ['s3://user:secret@bucket/x', /holds credentials/],
+    ['s3://bucket?endpoint=https://user:secret@host', /endpoint= holds credentials/],
     ['s3://bucket/../x', /climbs/],
     ['s3://bucket?multipart-chunk-size=1', /number of bytes from/],
     ['s3://bucket?addressing-style=x', /one of auto, path, virtual/],

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { GranaryError } from '../../src/errors.ts';
 import { type Exclusion, nothingExcluded } from '../../src/flow/exclude.ts';
 import { executeImport } from '../../src/flow/import.ts';
 import { planImport } from '../../src/flow/import-plan.ts';
@@ -394,4 +395,32 @@ test('thousands of paths go in batches', async () => {
     8,
     'all that came before, and what was in its batch once more',
   );
+});
+
+test('a source far away that does not answer is given up, with what is left to do', async () => {
+  const daemon = await receivingDaemon();
+  let asked = 0;
+  const infos = new Map(
+    Array.from({ length: 60 }, (_, at) => {
+      const path = parseBaseName(`${String(at).padStart(32, '0')}-x`, defaultStoreDir);
+      return [path, { path, narHash: sha256(''), narSize: 120, references: [], signatures: [] }];
+    }),
+  );
+  const supply: Supply = {
+    url: 'https://cache.example',
+    storeDir: defaultStoreDir,
+    isFar: true,
+    atOnce: 1,
+    read: async () => ({ infos, roots: [] }),
+    async *nar() {
+      asked += 1;
+      yield* [];
+      throw new GranaryError('unavailable', 'Cannot read nar/x: the connection was refused');
+    },
+  };
+  await assert.rejects(run(supply, daemon.store), {
+    code: 'unavailable',
+    message: /refused; so it was 16 times in a row: 60 paths are left/,
+  });
+  assert.equal(asked, 16);
 });

@@ -51,8 +51,11 @@ describe('the wire of nix-store --serve', () => {
 
   test('reads infos up to their end, and takes no byte more', () => {
     const more = Buffer.concat([infos, Buffer.alloc(3)]);
-    assert.deepEqual(readFrom(more, readInfos(defaultStoreDir)), { value: [full, bare], left: 3 });
-    assert.deepEqual(readFrom(encode(''), readInfos(defaultStoreDir))?.value, []);
+    assert.deepEqual(readFrom(more, readInfos([path, other], defaultStoreDir)), {
+      value: [full, bare],
+      left: 3,
+    });
+    assert.deepEqual(readFrom(encode(''), readInfos([path, other], defaultStoreDir))?.value, []);
   });
 
   test('announces a NAR with what its narinfo says, and vouches for nothing', () => {
@@ -69,6 +72,11 @@ describe('the wire of nix-store --serve', () => {
   });
 
   for (const [what, bytes] of Object.entries({
+    'a path that nobody asked for': encode(drv, '', [], 1, 1, sha256('a'), '', []),
+    'a path told twice': Buffer.concat([
+      infos.subarray(0, infos.length - 8),
+      infos.subarray(0, infos.length - 8),
+    ]),
     'a path of another store': encode('/other/store/x', '', [], 1, 1, sha256('a'), '', []),
     'no hash': encode(path, '', [], 1, 1, 'sha256:x', '', []),
     'no content address': encode(path, '', [], 1, 1, sha256('a'), 'what', []),
@@ -76,7 +84,9 @@ describe('the wire of nix-store --serve', () => {
     'a size beyond sense': Buffer.concat([encode(path, '', [], 1), Buffer.alloc(8, 0xff)]),
   }))
     test(`refuses ${what}`, () =>
-      assert.throws(() => readFrom(bytes, readInfos(defaultStoreDir)), { code: 'malformed' }));
+      assert.throws(() => readFrom(bytes, readInfos([path, other], defaultStoreDir)), {
+        code: 'malformed',
+      }));
 
   test('whatever comes is infos, too little, or malformed', () => {
     fc.assert(
@@ -87,7 +97,7 @@ describe('the wire of nix-store --serve', () => {
         (at, bytes, skip) => {
           const bent = Buffer.concat([infos.subarray(0, at), bytes, infos.subarray(at + skip)]);
           try {
-            readFrom(bent, readInfos(defaultStoreDir));
+            readFrom(bent, readInfos([path, other], defaultStoreDir));
           } catch (error) {
             assert.ok(error instanceof GranaryError && error.code === 'malformed', String(error));
           }
