@@ -10,18 +10,12 @@ import { hashPart } from '../format/store-path.ts';
 import { openSpool, type Spool } from '../storage/spool.ts';
 import type { Storage } from '../storage/storage.ts';
 import { each } from './each.ts';
+import { guarded, type Landing, refused, type Transfer, writeError } from './landing.ts';
 import { narFileIn, promised, type Refuse } from './nar-file.ts';
 import { groupsOf, packSettings, putNar, threadsFor } from './pack-all.ts';
 import { PackPool } from './pack-pool.ts';
 import type { Packed, PackResult } from './pack-protocol.ts';
-import {
-  guarded,
-  type Landing,
-  refused,
-  type Transfer,
-  withSoundUrls,
-  writeError,
-} from './transfer.ts';
+import { withSoundUrls } from './transfer.ts';
 
 /** How to pack. */
 export interface Packing {

@@ -11,6 +11,7 @@ import type { NarInfo, PackedNar } from '../format/narinfo.ts';
 import { baseName, type StorePath } from '../format/store-path.ts';
 import { type Body, bodyOf, type Storage } from '../storage/storage.ts';
 import { each } from './each.ts';
+import { stopping } from './landing.ts';
 import { readsAtOnce } from './read-cache.ts';
 
 /** What Nix writes there, and nothing else: the JSON of each says whose it is. */
@@ -98,8 +99,7 @@ export class SideFiles {
     try {
       await this.#target.put(key, body);
     } catch (error) {
-      if (!(error instanceof GranaryError)) throw error;
-      throw new GranaryError(error.code, error.message, { ...error.facts, stops: 'all' }, error);
+      throw stopping(error, this.#target);
     }
     this.copied += 1;
   }

@@ -4,52 +4,29 @@
  */
 import { createHash } from 'node:crypto';
 import { constants, copyFileSync, linkSync, lstatSync, rmSync } from 'node:fs';
-import { listingEntry, listingKey, longText, readText } from '../cache/cache.ts';
 import { codecFor, codecs } from '../cache/codec.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
-import { type ErrorCode, GranaryError, systemError } from '../errors.ts';
+import { GranaryError } from '../errors.ts';
 import { encodeBase32 } from '../format/base32.ts';
 import { algorithmOf, digestOf, type Hash, type HashAlgorithm, hashOf } from '../format/hash.ts';
-import { type ListingNode, parseListing } from '../format/nar-listing.ts';
-import { type KnownFile, type NarInfo, narInfoKey, type PackedNar } from '../format/narinfo.ts';
-import { withFile, withSignatures } from '../format/narinfo-edit.ts';
-import type { Signature } from '../format/signature.ts';
-import { hashPart, type StorePath } from '../format/store-path.ts';
+import type { KnownFile, NarInfo, PackedNar } from '../format/narinfo.ts';
+import { hashPart } from '../format/store-path.ts';
 import { openSpool, spooled } from '../storage/spool.ts';
-import { bodyOf, type Entry, isKey, type Storage } from '../storage/storage.ts';
+import { isKey, type Storage } from '../storage/storage.ts';
 import type { CheckPool } from './check-pool.ts';
 import type { CheckResult, Unread } from './check-worker.ts';
 import { each } from './each.ts';
+import { guarded, type Landing, refused, stopping, type Transfer, writeError } from './landing.ts';
 import { isProvable, narFileIn, type Promised, promised } from './nar-file.ts';
-import type { Patience } from './patience.ts';
-import type { Publisher } from './publisher.ts';
-import type { SideFiles } from './side-files.ts';
 import { claimOf, narFindings } from './verify-nar.ts';
 
-/** A path to move. */
-export interface Transfer {
-  /** As the source has it. */
-  readonly info: NarInfo;
-  /** What its narinfo gets beside its own. */
-  readonly signatures: readonly Signature[];
-}
-
-export interface TransferInto {
-  readonly source: Storage;
-  readonly storage: Storage;
-  readonly publisher: Publisher;
+interface TransferInto extends Landing {
   readonly pool: CheckPool;
-  readonly failed: Map<StorePath, GranaryError>;
   readonly jobs: number;
   /** Shares the files, where both lie on one disk: of what is shared only sizes are checked. */
   readonly link: boolean;
   /** Reads the NARs too, as what is to be signed has to be right. */
   readonly prove: boolean;
-  /** For a source far away. */
-  readonly patience: Patience;
-  readonly beside: SideFiles;
-  /** Told of each path that is ready. */
-  readonly moved: (info: NarInfo) => void;
   /** Told of each file that is there unread. */
   readonly unread: () => void;
 }
@@ -72,7 +49,7 @@ export async function transferAll(all: readonly Transfer[], into: TransferInto):
 /** Without those whose URL is none. */
 export const withSoundUrls = (
   all: readonly Transfer[],
-  { source, failed }: Pick<TransferInto, 'source' | 'failed'>,
+  { source, failed }: Pick<Landing, 'source' | 'failed'>,
 ): readonly Transfer[] =>
   all.filter(({ info }) => {
     const wrong = badUrl(info, source);
@@ -167,71 +144,6 @@ async function transferFar({ info }: Transfer, into: TransferInto): Promise<Know
   return file;
 }
 
-/** What a path needs that was read, to become visible. */
-export type Landing = Pick<
-  TransferInto,
-  'source' | 'storage' | 'publisher' | 'failed' | 'patience' | 'beside' | 'moved'
->;
-
-/** Hands what `put` gives to the publisher, with what belongs to it, or keeps why not. */
-export async function guarded(
-  { info, signatures }: Transfer,
-  { source, storage, publisher, failed, patience, beside, moved }: Landing,
-  put: () => Promise<KnownFile>,
-): Promise<void> {
-  try {
-    const file = await put();
-    const listing = await listingOf(info, source);
-    await beside.bring(info, file, listing?.root);
-    publisher.readyAs(info, file, entriesOf(info, file, signatures, listing?.text));
-    moved(info);
-    patience.answered();
-  } catch (error) {
-    if (!(error instanceof GranaryError)) throw writeError(storage, error);
-    if (error.facts.stops !== undefined || error.facts.errno !== undefined) throw error;
-    failed.set(info.path, error);
-    if (source.isFar) patience.failed(error);
-  }
-  await publisher.publishIfDue();
-}
-
-/** The listing, if there is one that can be read: it is not looked for in the NAR. */
-async function listingOf(
-  info: NarInfo,
-  source: Storage,
-): Promise<{ readonly text: string; readonly root: ListingNode } | undefined> {
-  const key = listingKey(info.path);
-  try {
-    const text = await readText(source, key, longText);
-    return text === undefined ? undefined : { text, root: parseListing(text) };
-  } catch (error) {
-    if (!(error instanceof GranaryError)) throw error;
-    if (error.code === 'malformed') return undefined;
-    throw refused(info, source, error.message, error.code);
-  }
-}
-
-/** The narinfo, and the listing if there is one. */
-function entriesOf(
-  info: NarInfo,
-  file: PackedNar,
-  signatures: readonly Signature[],
-  listing: string | undefined,
-): readonly Entry[] {
-  const { url, compression, fileHash, fileSize } = info.file;
-  const isSame =
-    file.url === url &&
-    file.compression === compression &&
-    file.fileHash === fileHash &&
-    file.fileSize === fileSize;
-  const text = withSignatures(isSame ? info.text : withFile(info.text, file), {
-    add: signatures,
-    drop: [],
-  });
-  const listed = listing === undefined ? [] : [listingEntry(info.path, listing)];
-  return [...listed, { key: narInfoKey(info.path), body: bodyOf(text) }];
-}
-
 /** A file of which nothing was read has no hash. */
 type Read = (Promised & { readonly fileSize: number; readonly isThere?: true }) | Unread;
 
@@ -267,17 +179,6 @@ function unread(info: NarInfo, { code, message }: Unread, source: Storage): Gran
   const told = `Cannot copy ${info.path} from ${source.url}: ${url} cannot be read: ${message}`;
   return new GranaryError('unavailable', told, { key: url });
 }
-
-export const refused = (
-  info: NarInfo,
-  source: Storage,
-  why: string,
-  code: ErrorCode = 'corrupt',
-): GranaryError =>
-  new GranaryError(code, `Cannot copy ${info.path} from ${source.url}: ${why}`, {
-    key: info.file.url,
-    path: info.path,
-  });
 
 /**
  * Shares the file, or where that cannot be its blocks; undefined where neither can, or nothing could prove it later. A
@@ -342,15 +243,3 @@ function* grouped(all: readonly Transfer[]): Generator<readonly Transfer[]> {
   }
   if (group.length > 0) yield group;
 }
-
-/** What comes next would fail as well. */
-const stopping = (error: unknown, storage: Storage): unknown =>
-  error instanceof GranaryError
-    ? new GranaryError(error.code, error.message, { ...error.facts, stops: 'all' }, error)
-    : writeError(storage, error);
-
-/** A disk that cannot be written stops everything; a bug stays a bug. */
-export const writeError = (storage: Storage, error: unknown): unknown =>
-  (error as NodeJS.ErrnoException).code === undefined
-    ? error
-    : systemError(`write a NAR file in ${storage.url}`, error);
