@@ -68,7 +68,7 @@ export function refuseReadOnly(verb: string, storage: Storage): void {
 
 /** @throws GranaryError `usage` for a folder in a Nix store, also where root could change it */
 export function refuseInStore(verb: string, folder: string): void {
-  const real = existsSync(folder) ? realpathSync(folder) : folder;
+  const real = realpathSync(folder);
   if (!/\/[0-9abcdfghijklmnpqrsvwxyz]{32}-[^/]+/.test(real)) return;
   const instead =
     verb === 'sign'

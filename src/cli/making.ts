@@ -40,7 +40,8 @@ interface Making {
 export async function makeCache(making: Making, args: Arguments, face: Face): Promise<number> {
   const { storage, sources, storeDir, compression, level, cacheInfo, start } = making;
   const { listings, debugInfo, logs, prefer } = making;
-  if (storage.local) refuseInStore('write into', storage.url);
+  // What a build is about to make, lies in the store too, and is empty.
+  if (storage.local && (await storage.top!()).length > 0) refuseInStore('add to', storage.url);
   const keys = args.all('sign').map(readSecretKey);
   const dryRun = args.has('dry-run');
   const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();

@@ -1,5 +1,5 @@
 /** A packing thread: trees, or NARs of a daemon, in; compressed NARs with all their sums out, in one read of each. */
-import { createHash, type Hash as Sum } from 'node:crypto';
+import { createHash, hash, type Hash as OpenSum } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
@@ -7,7 +7,7 @@ import { release } from '../bytes.ts';
 import { codecFor } from '../cache/codec.ts';
 import { GranaryError, systemError } from '../errors.ts';
 import { debugMembersIn } from '../format/debug-info.ts';
-import { hashOf } from '../format/hash.ts';
+import { type Hash, hashOf } from '../format/hash.ts';
 import { type ListingNode, printListing } from '../format/nar-listing.ts';
 import { openContents } from '../store/content.ts';
 import type {
@@ -75,7 +75,7 @@ async function packAll(tasks: readonly PackTask[]): Promise<PackResult[]> {
 }
 
 async function pack(task: PackTask): Promise<Packed> {
-  const nar = createHash('sha256');
+  const nar = new Sum();
   let narSize = 0;
   let told = 0;
   let listing: ListingNode | undefined;
@@ -85,7 +85,7 @@ async function pack(task: PackTask): Promise<Packed> {
     listing = yield* await narOf(task.content);
   }
   const count = (block: Buffer): void => {
-    nar.update(block);
+    nar.update(block, narSize === 0 && block.length < blockSize);
     narSize += block.length;
     if (narSize - told < progressStep) return;
     say({ type: 'progress', narBytes: narSize - told });
@@ -110,7 +110,7 @@ async function pack(task: PackTask): Promise<Packed> {
     const pieces: Promise<Uint8Array>[] = [];
     const write = async (): Promise<void> => {
       const piece = await pieces.shift()!;
-      file.add(piece);
+      file.add(piece, narSize < blockSize);
       recycle(piece);
     };
     try {
@@ -141,10 +141,28 @@ async function narOf(content: PackTask['content']) {
   return contentNar(content, { block: nextBlock, listing: settings.listing || settings.debugInfo });
 }
 
+/** SHA-256. What comes all at once is summed in one go: an object of OpenSSL's costs more than a small file's bytes. */
+class Sum {
+  #open: OpenSum | undefined;
+  #whole: Buffer | undefined;
+
+  update(bytes: Uint8Array, isAll: boolean): void {
+    if (isAll) this.#whole = hash('sha256', bytes, 'buffer');
+    else {
+      this.#open ??= createHash('sha256');
+      this.#open.update(bytes);
+    }
+  }
+
+  hash(): Hash {
+    return hashOf('sha256', this.#whole ?? (this.#open ?? createHash('sha256')).digest());
+  }
+}
+
 /** The compressed file as it grows: in memory while it may be, else in its spool file. */
 class PackedFile implements Disposable {
   readonly #spool: string;
-  readonly #sum = settings.compression === 'none' ? undefined : createHash('sha256');
+  readonly #sum = settings.compression === 'none' ? undefined : new Sum();
   #held: Uint8Array[] = [];
   #size = 0;
   #fd: number | undefined;
@@ -153,8 +171,8 @@ class PackedFile implements Disposable {
     this.#spool = spool;
   }
 
-  add(bytes: Uint8Array): void {
-    this.#sum?.update(bytes);
+  add(bytes: Uint8Array, isAll = false): void {
+    this.#sum?.update(bytes, isAll);
     this.#size += bytes.length;
     if (this.#fd === undefined && this.#size <= settings.inMemory) {
       this.#held.push(Uint8Array.from(bytes)); // a copy: the buffer goes back to be filled again
@@ -166,11 +184,11 @@ class PackedFile implements Disposable {
   }
 
   end(nar: Sum, narSize: number, listing: ListingNode | undefined): Omit<Packed, 'toldBytes'> {
-    const narHash = hashOf('sha256', nar.digest());
+    const narHash = nar.hash();
     return {
       narHash,
       narSize,
-      fileHash: this.#sum ? hashOf('sha256', this.#sum.digest()) : narHash,
+      fileHash: this.#sum?.hash() ?? narHash,
       fileSize: this.#size,
       ...(this.#fd === undefined ? { bytes: new Uint8Array(Buffer.concat(this.#held)) } : {}),
       ...(settings.listing && listing ? { listing: printListing(listing) } : {}),
