@@ -14,7 +14,7 @@ import { fingerprint, type Signature } from '../format/signature.ts';
 import type { StorePath } from '../format/store-path.ts';
 import { bodyOf, type Entry, type Storage } from '../storage/storage.ts';
 import { CheckPool } from './check-pool.ts';
-import { recordClosedBy } from './closed-by.ts';
+import { readClosedBy, recordClosedBy } from './closed-by.ts';
 import type { CopyPlan, Move } from './copy-plan.ts';
 import { each } from './each.ts';
 import { Patience } from './patience.ts';
@@ -71,7 +71,8 @@ export async function executeCopy(
   const { keys, link, recompress, jobs, report } = options;
   await storage.sweep?.();
   await prepareCache(storage, plan.storeDir, options.cacheInfo);
-  if (plan.excluded.size > 0) await recordClosedBy(storage, options.closedBy); // before anything needs it
+  if (plan.excluded.size > 0)
+    await recordClosedBy(storage, [...options.closedBy, ...(await readClosedBy(source))]); // before anything needs it
   const failed = new Map<StorePath, GranaryError>();
   const done = { narBytes: 0, paths: 0 };
   const totals = { totalNarBytes: plan.narBytes, totalPaths: plan.moves.length };

@@ -18,7 +18,7 @@ import type { CheckResult, Unread } from './check-worker.ts';
 import { each } from './each.ts';
 import { guarded, type Landing, refused, stopping, type Transfer, writeError } from './landing.ts';
 import { isProvable, narFileIn, type Promised, promised } from './nar-file.ts';
-import { claimOf, narFindings } from './verify-nar.ts';
+import { claimOf, codeOf, narFindings } from './verify-nar.ts';
 
 interface TransferInto extends Landing {
   readonly pool: CheckPool;
@@ -167,7 +167,7 @@ function landed(info: NarInfo, promise: Promised, read: Read, source: Storage): 
 function provenBy(info: NarInfo, result: CheckResult, source: Storage): Required<Promised> {
   if (!('facts' in result)) throw unread(info, result, source);
   const [wrong] = narFindings(info, result.facts as NarFacts);
-  if (wrong) throw refused(info, source, wrong.message);
+  if (wrong) throw refused(info, source, wrong.message, codeOf(wrong));
   return result.facts;
 }
 

@@ -3,7 +3,7 @@ import { checkedNar } from '../cache/nar-check.ts';
 import { GranaryError } from '../errors.ts';
 import { fileChunks } from './file-chunks.ts';
 import type { PackedContent } from './pack-protocol.ts';
-import { claimOf, narFindings } from './verify-nar.ts';
+import { claimOf, codeOf, narFindings } from './verify-nar.ts';
 
 /**
  * All blocks but the last are full, as those of `dumpTree`: what is packed of them is the same. A block that was
@@ -43,7 +43,7 @@ export async function* unpacked(
       `${url} has ${facts.fileSize} bytes, its narinfo says ${fileSize}`,
     );
   const [wrong] = narFindings(info, facts);
-  if (wrong) throw new GranaryError('corrupt', wrong.message);
+  if (wrong) throw new GranaryError(codeOf(wrong), wrong.message);
   yield out.subarray(0, filled);
 }
 

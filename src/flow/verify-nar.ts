@@ -1,5 +1,6 @@
 /** What a NAR file is, against what the narinfos that name it say it is. */
 import type { NarClaim, NarFacts, NarFault } from '../cache/nar-check.ts';
+import type { ErrorCode } from '../errors.ts';
 import { partsOf } from '../format/content-address.ts';
 import { algorithmOf, type HashAlgorithm } from '../format/hash.ts';
 import { type BareInfo, narInfoKey } from '../format/narinfo.ts';
@@ -77,6 +78,10 @@ export function* narFindings(info: BareInfo, facts: NarFacts): Generator<Finding
       path,
     );
 }
+
+/** The code of an error that says so: what cannot be read here may be right. */
+export const codeOf = ({ id }: Finding): ErrorCode =>
+  id === 'compression-unread' ? 'usage' : 'corrupt';
 
 function contentIsAsAddressed(info: BareInfo, facts: NarFacts): boolean {
   const part = addressedPart(info);

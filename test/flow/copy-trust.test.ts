@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { zstdDecompressSync } from 'node:zlib';
+import { collect } from '../../src/bytes.ts';
 import { GranaryError } from '../../src/errors.ts';
 import { executeCopy } from '../../src/flow/copy.ts';
 import { type CopyWish, planCopy } from '../../src/flow/copy-plan.ts';
@@ -184,6 +185,8 @@ test('who closes a cache is recorded before anything needs it, and what belongs 
   mkdirSync(source.file('log'), { recursive: true });
   const log = `log/${source.base('lib')}.drv`;
   writeFileSync(source.file(log), 'built');
+  mkdirSync(source.file('granary'));
+  writeFileSync(source.file('granary/closed-by.json'), '["https://source.example"]');
   const memory = memoryStorage();
   const keys: string[] = [];
   const target: Storage = {
@@ -200,6 +203,11 @@ test('who closes a cache is recorded before anything needs it, and what belongs 
     exclude: { ...nothingExcluded, paths: new Set([source.base('base')]) },
     closedBy: ['https://base.example'],
   });
+  const closedBy = (await target.get('granary/closed-by.json'))!;
+  assert.deepEqual(JSON.parse((await collect(closedBy.bytes, 1000))!.toString()), [
+    'https://base.example',
+    'https://source.example',
+  ]);
   assert.equal(sideFiles, 1);
   const first = keys.findIndex(name => name.endsWith('.narinfo'));
   for (const name of ['granary/closed-by.json', log])
@@ -275,4 +283,19 @@ test('a source that does not answer is given up, with what is left to do', () =>
     message:
       /^Cannot read x: the connection was refused; .*: 1234 paths are left, run the same command again/,
   });
+});
+
+test('what cannot be read here is not called wrong, whichever way it goes', async () => {
+  const source = patientOf();
+  const bzip2 = Buffer.from('425a6839314159265359', 'hex');
+  writeFileSync(source.file(source.url('lib')), bzip2);
+  source.field('lib', 'Compression', 'bzip2');
+  source.field('lib', 'FileHash', sha256(bzip2));
+  source.field('lib', 'FileSize', String(bzip2.length));
+  assert.equal((await copy(source.dir, fresh())).failed.size, 0, 'as it is, it moves');
+  for (const place of [source.dir, await elsewhere(source.dir)]) {
+    const { failed } = await copy(place, fresh(), { keys: [key] });
+    assert.equal(failed.get(lib)!.code, 'usage');
+    assert.match(failed.get(lib)!.message, /bzip2/);
+  }
 });
