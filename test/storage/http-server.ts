@@ -53,6 +53,8 @@ export async function serve(
     busy.add(work);
   });
   await new Promise<void>(done => server.listen(0, '127.0.0.1', done));
+  server.unref(); // a soak ends when its work is done
+  server.on('connection', socket => socket.unref());
   after(() => {
     server.close();
     server.closeAllConnections();
