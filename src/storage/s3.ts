@@ -20,8 +20,8 @@ import { type Body, checkKey, isKey, type Storage, type Thing } from './storage.
 
 /** Parts of one value that are on their way; one more is being read. */
 const partsInFlight = 2;
-/** Of what is being put. */
-const bytesInMemory = 96 << 20;
+/** Of what is being put: 1 GB of packages takes 189 MiB in all, 254 with twice as much, and is as fast. */
+const bytesInMemory = 48 << 20;
 /** S3 takes no more parts than this. */
 const mostParts = 10_000;
 /** Small values are read at once, so that their connection is free again. */
