@@ -34,5 +34,9 @@ export function readable(name: string): string {
   return name.replace(/[\x00-\x1f\x7f-\xff]/g, hexEscape);
 }
 
+/** A URL, or what was meant to be one, as it may be shown. */
+export const withoutPassword = (name: string): string =>
+  name.replace(/^([a-z][a-z0-9+.-]*:\/*)[^?#]*@/i, '$1…@');
+
 const hexEscape = (char: string): string =>
   `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`;

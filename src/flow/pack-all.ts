@@ -93,10 +93,15 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
   };
 
   const pack = async (group: readonly Pack[]): Promise<void> => {
-    const tasks = group.map(({ info, store }) => ({
-      content: store.content(info.path),
-      spool: spool.name(`nar/${hashPart(info.path)}.nar${codecFor(compression).extension}`),
-    }));
+    const tasks = group.map(({ info, store }) => {
+      const content = store.content(info.path);
+      const isBounded = info.narSize > 0 && !('tree' in content); // a tree has an end
+      return {
+        content,
+        ...(isBounded ? { narSize: info.narSize } : {}),
+        spool: spool.name(`nar/${hashPart(info.path)}.nar${codecFor(compression).extension}`),
+      };
+    });
     const results = await pool.pack(tasks);
     for (const [at, result] of results.entries()) {
       const { info, again } = group[at]!;

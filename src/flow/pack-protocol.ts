@@ -30,6 +30,8 @@ export interface PackedContent {
 /** What to pack, and a file name for a result too big for memory. */
 export interface PackTask {
   readonly content: Content | PackedContent;
+  /** The NAR has no more bytes, or is another one. */
+  readonly narSize?: number;
   readonly spool: string;
 }
 

@@ -86,6 +86,7 @@ async function pack(task: PackTask): Promise<Packed> {
   let narSize = 0;
   let told = 0;
   let listing: ListingNode | undefined;
+  const limit = task.narSize ?? Number.POSITIVE_INFINITY;
   using file = new PackedFile(task.spool);
 
   async function* blocks(): AsyncGenerator<Buffer> {
@@ -94,6 +95,11 @@ async function pack(task: PackTask): Promise<Packed> {
   const count = (block: Buffer): void => {
     nar.update(block, narSize === 0 && block.length < blockSize);
     narSize += block.length;
+    if (narSize > limit)
+      throw new GranaryError(
+        'corrupt',
+        `Cannot read its NAR: more comes than the ${limit} bytes that the store says`,
+      );
     if (narSize - told < progressStep) return;
     say({ type: 'progress', narBytes: narSize - told });
     told = narSize;

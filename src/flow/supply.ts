@@ -83,13 +83,15 @@ export async function cacheSupply(
 /** Of a store: the closures of these paths. */
 export function storeSupply(store: Store, roots: readonly StorePath[]): Supply<PathInfo> {
   const narOf = openContents();
-  async function* summed({ path }: PathInfo): AsyncGenerator<Uint8Array, Sums> {
+  async function* summed(info: PathInfo): AsyncGenerator<Uint8Array, Sums> {
     const sum = createHash('sha256');
     let narSize = 0;
     const block = ring(3); // one is filled while another is held back and a third is sent
-    for await (const bytes of await narOf(store.content(path), { block, listing: false })) {
+    for await (const bytes of await narOf(store.content(info.path), { block, listing: false })) {
       sum.update(bytes);
       narSize += bytes.length;
+      if (narSize > info.narSize)
+        throw refused(info, store.url, `its NAR has more than ${info.narSize} bytes`);
       yield bytes;
     }
     return { narHash: hashOf('sha256', sum.digest()), narSize };

@@ -67,7 +67,7 @@ async function transferNear(group: readonly Transfer[], into: TransferInto): Pro
     algorithm: algorithmFor(promised(info)),
   }));
   const shared = link
-    ? await Promise.all(tasks.map((task, at) => linked(group[at]!.info, task, storage)))
+    ? await Promise.all(tasks.map((task, at) => linked(group[at]!.info, task, { storage, prove })))
     : [];
   const copied = await pool
     .copies(tasks.filter((_, at) => shared[at] === undefined))
@@ -187,7 +187,7 @@ function unread(info: NarInfo, { code, message }: Unread, source: Storage): Gran
 async function linked(
   info: NarInfo,
   { from, to }: { readonly from: string; readonly to: string },
-  storage: Storage,
+  { storage, prove }: Pick<TransferInto, 'storage' | 'prove'>,
 ): Promise<Read | undefined> {
   const stat = lstatSync(from, { throwIfNoEntry: false });
   if (!stat) return { code: 'ENOENT', message: 'it is not there' };
@@ -196,7 +196,7 @@ async function linked(
   if (fileHash === undefined) return undefined;
   const read = { fileSize: stat.size };
   const { url } = landed(info, { fileHash }, read, storage);
-  if ((await storage.head(url))?.size === stat.size) return { ...read, isThere: true };
+  if (!prove && (await storage.head(url))?.size === stat.size) return { ...read, isThere: true };
   try {
     linkSync(from, to);
     return read;

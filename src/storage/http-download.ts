@@ -8,6 +8,7 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { GranaryError } from '../errors.ts';
+import { encodingIn } from './content-encoding.ts';
 import { type Answer, type Ask, discarded } from './http-exchange.ts';
 import { isFine, isMissing, reasonOf, refusal, statusText } from './http-refusals.ts';
 import { Patience, type RetryPolicy } from './retry.ts';
@@ -246,10 +247,8 @@ export function lengthOf(headers: IncomingHttpHeaders): number | undefined {
   return Number.isSafeInteger(length) && length >= 0 ? length : undefined;
 }
 
-export function encodingOf(headers: IncomingHttpHeaders): string | undefined {
-  const encoding = headers['content-encoding']?.trim().toLowerCase() ?? '';
-  return encoding === '' || encoding === 'identity' ? undefined : encoding;
-}
+export const encodingOf = (headers: IncomingHttpHeaders): string | undefined =>
+  encodingIn(headers['content-encoding']);
 
 /** A strong ETag; else a date that is old enough that no second change can share it. */
 function validatorOf(headers: IncomingHttpHeaders): string | undefined {

@@ -83,6 +83,10 @@ export function exchanges({ connections, stallMs, retry, credentials }: Exchange
         end();
         resolve({ failure: error });
       });
+      request.once('close', () => {
+        end(); // an answer that is none, such as another protocol, is no error for Node
+        resolve({ failure: new Error('it hung up') });
+      });
       request.once('response', response => {
         clearTimeout(timer);
         response.on('error', () => {}); // who reads it hears of it

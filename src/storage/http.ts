@@ -5,10 +5,9 @@
  * A value that comes to its end is whole, as far as the server's own words tell; whether it is the right one,
  * hashes and signatures have to say. Puts are as atomic as the server makes them.
  */
-import { pipeline } from 'node:stream';
-import { createBrotliDecompress, createGunzip } from 'node:zlib';
-import { type Bytes, collect } from '../bytes.ts';
+import { collect } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
+import { cut, withoutEncoding } from './content-encoding.ts';
 import { credentialsFor } from './http-credentials.ts';
 import { type Download, encodingOf, heldBytes, lengthOf, openDownload } from './http-download.ts';
 import { discarded, exchanges } from './http-exchange.ts';
@@ -189,46 +188,9 @@ async function settled(bytes: AsyncGenerator<Uint8Array>): Promise<Found> {
   };
 }
 
-/** Undoes a Content-Encoding, which some servers put on whether it is asked for or not. */
+/** What comes, without the Content-Encoding that it comes in. */
 async function* decoded(found: Download, url: URL): AsyncGenerator<Uint8Array> {
   const { encoding } = found;
-  if (encoding === undefined) {
-    yield* found.bytes();
-    return;
-  }
-  const decoder = decoders[encoding]?.();
-  if (!decoder) {
-    found.drop();
-    throw refusal(
-      { method: 'GET', url },
-      `it comes with the Content-Encoding ${encoding}, which was not asked for`,
-    );
-  }
-  pipeline(found.bytes(), decoder, () => {}); // its failure is the decoder's
-  try {
-    yield* decoder;
-  } catch (error) {
-    if (error instanceof GranaryError) throw error;
-    const why = `its Content-Encoding ${encoding} cannot be undone: ${(error as Error).message}`;
-    throw refusal({ method: 'GET', url }, why);
-  }
-}
-
-const decoders: Readonly<Record<string, () => ReturnType<typeof createGunzip>>> = {
-  __proto__: null as never,
-  gzip: createGunzip,
-  'x-gzip': createGunzip,
-  br: createBrotliDecompress,
-};
-
-async function* cut(bytes: Bytes, { start, length }: Span): AsyncGenerator<Uint8Array> {
-  let [skip, left] = [start, length];
-  for await (const chunk of bytes) {
-    const before = Math.min(skip, chunk.length);
-    skip -= before;
-    const part = chunk.subarray(before, before + left);
-    left -= part.length;
-    if (part.length > 0) yield part;
-    if (left === 0) return;
-  }
+  if (encoding === undefined) yield* found.bytes();
+  else yield* withoutEncoding(encoding, found.bytes(), why => refusal({ method: 'GET', url }, why));
 }

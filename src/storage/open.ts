@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { withoutPassword } from '../bytes.ts';
 import { explained, GranaryError } from '../errors.ts';
 import { type DirectoryOptions, directoryStorage } from './directory.ts';
 import { httpStorage } from './http.ts';
@@ -42,14 +43,14 @@ function pathOf(name: string): string {
   if (/^https?:(?!\/\/)/i.test(name))
     throw new GranaryError(
       'usage',
-      `Cannot use "${name}" as a cache: two slashes follow the colon of a URL`,
+      `Cannot use "${withoutPassword(name)}" as a cache: two slashes follow the colon of a URL`,
     );
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(name)?.[1]?.toLowerCase();
   if (scheme === undefined) return resolve(name);
   if (scheme !== 'file')
     throw new GranaryError(
       'usage',
-      `Cannot use "${name}" as a cache: a cache is a folder, or a file://, http://, https:// or s3:// URL`,
+      `Cannot use "${withoutPassword(name)}" as a cache: a cache is a folder, or a file://, http://, https:// or s3:// URL`,
     );
   try {
     return fileURLToPath(name.replace(/[?#].*$/s, ''));

@@ -37,8 +37,8 @@ export async function openClient(place: S3Place): Promise<Opened> {
     ...(profile === undefined ? {} : { profile }),
   };
   const client = new sdk.S3Client(config);
-  if (profile !== undefined || (await hasCredentials(client)))
-    return { client, sdk, Upload, isSigned: true };
+  const isNamed = (profile ?? process.env.AWS_PROFILE) !== undefined; // what is named has to be there
+  if (isNamed || (await hasCredentials(client))) return { client, sdk, Upload, isSigned: true };
   const unsigned = new sdk.S3Client({
     ...config,
     credentials: { accessKeyId: '', secretAccessKey: '' }, // it asks for some before it does not sign

@@ -2,6 +2,9 @@
 import { type ErrorCode, GranaryError } from '../errors.ts';
 import type { S3Place } from './s3-url.ts';
 
+/** What answers is no S3, or something is between. */
+export class NotS3 extends Error {}
+
 /** What an error means, if it is one of S3, its SDK or the network; any other is given back as it is. `doing` follows "Cannot". */
 export function explainedS3(
   error: unknown,
@@ -10,17 +13,32 @@ export function explainedS3(
   isSigned: boolean,
 ): unknown {
   if (error instanceof GranaryError) return error;
+  const place = `the bucket "${bucket}"${endpoint === undefined ? '' : ` at ${new URL(endpoint).host}`}`;
+  const notS3 = notS3In(error);
+  if (notS3 !== undefined)
+    return new GranaryError(
+      'malformed',
+      `Cannot ${doing} in ${place}: what answers there is no S3: ${notS3}; check endpoint=`,
+      { bucket },
+      error,
+    );
   const names = namesOf(error);
   const known = [...(isSigned ? [] : unsignedReasons), ...reasons];
   const [, code, why] = known.find(([pattern]) => names.some(name => pattern.test(name))) ?? [];
   if (code === undefined && names.length < 2) return error; // a bug of ours
-  const where = `the bucket "${bucket}"${endpoint === undefined ? '' : ` at ${new URL(endpoint).host}`}`;
   return new GranaryError(
     code ?? 'unavailable',
-    `Cannot ${doing} in ${where}: ${why ?? (error as Error).message}`,
+    `Cannot ${doing} in ${place}: ${why ?? (error as Error).message}`,
     { bucket },
     error,
   );
+}
+
+/** The SDK tells of what it cannot read in words for programmers. */
+function notS3In(error: unknown): string | undefined {
+  if (error instanceof NotS3) return error.message;
+  const { message = '' } = error as Partial<Error>;
+  return /Deserialization error/.test(message) ? 'its answer cannot be read' : undefined;
 }
 
 type Reason = readonly [pattern: RegExp, code: ErrorCode, why: string];

@@ -53,7 +53,7 @@ export function parseS3Url(name: string): S3Place {
   const endpoint = endpointOf(given.get('endpoint') ?? '', scheme);
   if (endpoint !== undefined && !URL.canParse(endpoint))
     throw refuse('endpoint= is neither a host nor a URL');
-  if (endpoint !== undefined && new URL(endpoint).username !== '')
+  if (endpoint !== undefined && /@/.test(new URL(endpoint).href))
     throw refuse(
       'its endpoint= holds credentials; give them by AWS_PROFILE, profile= or the environment',
     );

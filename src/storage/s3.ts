@@ -10,13 +10,14 @@ import { Readable } from 'node:stream';
 import { type Bytes, collect } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { Budget } from './budget.ts';
+import { cut, encodingIn, withoutEncoding } from './content-encoding.ts';
 import { putInOrder } from './in-order.ts';
 import { type Opened, openClient } from './s3-client.ts';
 import { openDownload } from './s3-download.ts';
-import { explainedS3 } from './s3-error.ts';
+import { explainedS3, NotS3 } from './s3-error.ts';
 import { parseS3Url, type S3Place, usualRegion } from './s3-url.ts';
 import { servedAs } from './served-as.ts';
-import { type Body, checkKey, isKey, type Storage, type Thing } from './storage.ts';
+import { type Body, checkKey, isKey, type Stat, type Storage, type Thing } from './storage.ts';
 
 /** Parts of one value that are on their way; one more is being read. */
 const partsInFlight = 2;
@@ -41,6 +42,8 @@ export function s3Storage(name: string): Storage {
   };
   /** Who may not list a bucket is told 403 for what is not there: so Nix takes it, once a value was read. */
   let hasGiven = false;
+  /** Who may list it is told the truth of what is not there. */
+  let hasListed = false;
 
   /** Does something with the client; what the server refuses is told as a sentence. */
   const ask = async <T>(doing: string, action: (opened: Opened) => Promise<T>): Promise<T> => {
@@ -61,7 +64,7 @@ export function s3Storage(name: string): Storage {
         hasGiven = true;
         return found;
       } catch (error) {
-        if (isAbsent(error as Error, hasGiven)) return undefined;
+        if (isAbsent(error as Error, hasGiven && !hasListed)) return undefined;
         throw error;
       }
     });
@@ -78,7 +81,8 @@ export function s3Storage(name: string): Storage {
         if (isWhole) {
           const Body = await collect(checked(key, body), body.size);
           const put = { ...target, Body: Body!, ContentLength: body.size };
-          await client.send(new sdk.PutObjectCommand(put));
+          const { ETag } = await client.send(new sdk.PutObjectCommand(put));
+          if (ETag === undefined) throw new NotS3('it does not say what it has put');
           return;
         }
         await new Upload({
@@ -106,15 +110,22 @@ export function s3Storage(name: string): Storage {
           }),
         ),
       );
+      if (page.IsTruncated === undefined && page.KeyCount === undefined)
+        throw explainedS3(new NotS3('its list is none'), 'list it', place, true);
+      const next = page.IsTruncated ? page.NextContinuationToken : undefined;
+      if (page.IsTruncated && (next === undefined || next === ContinuationToken))
+        throw explainedS3(new NotS3('its list does not go on'), 'list it', place, true);
+      hasListed = true;
       yield page;
-      ContinuationToken = page.IsTruncated ? page.NextContinuationToken : undefined;
+      ContinuationToken = next;
     } while (ContinuationToken !== undefined);
   }
 
   async function* objects(below: string) {
     for await (const { Contents = [] } of pages(below))
       for (const { Key = '', Size: size = 0, LastModified: modified } of Contents)
-        yield { key: Key.slice(prefix.length), size, ...(modified ? { modified } : {}) };
+        if (Key.startsWith(prefix + below))
+          yield { key: Key.slice(prefix.length), size, ...(modified ? { modified } : {}) };
   }
 
   /** The bytes, with what breaks on their way told as a sentence. */
@@ -126,6 +137,24 @@ export function s3Storage(name: string): Storage {
     }
   }
 
+  const decoded = (key: string, encoding: string, bytes: AsyncGenerator<Uint8Array>) =>
+    told(
+      key,
+      withoutEncoding(encoding, bytes, why => {
+        throw explainedS3(new NotS3(why), `read "${key}"`, place, true);
+      }),
+    );
+
+  /** Of what is stored encoded nobody says how big it is. */
+  const sized = async (key: string, found: Partial<Stat>): Promise<Stat | undefined> => {
+    if (found.size !== undefined) return { ...found, size: found.size };
+    const value = await storage.get(key);
+    if (!value) return undefined;
+    let size = 0;
+    for await (const chunk of value.bytes) size += chunk.length;
+    return { ...found, size };
+  };
+
   const storage: Storage = {
     url: shownUrl(place),
     isFar: true,
@@ -134,23 +163,33 @@ export function s3Storage(name: string): Storage {
       const Key = keyOf(key);
       return read(key, async ({ client, sdk }) => {
         const found = await client.send(new sdk.HeadObjectCommand({ Bucket, Key }));
-        const { ContentLength: size = 0, LastModified: modified } = found;
-        return { size, ...(modified ? { modified } : {}) };
-      });
+        const { ContentLength: size, LastModified: modified, ContentEncoding } = found;
+        const isValue = size !== undefined && encodingIn(ContentEncoding) === undefined;
+        return { ...(isValue ? { size } : {}), ...(modified ? { modified } : {}) };
+      }).then(found => found && sized(key, found));
     },
 
     get: async (key, span) => {
       const Key = keyOf(key);
       if (span?.length === 0) return (await storage.head(key)) && { size: 0, bytes: [] };
       return read(key, async opened => {
-        try {
-          const { size, bytes } = await openDownload(opened, { Bucket, Key }, span);
+        const at = { Bucket, Key };
+        const found = await openDownload(opened, at, span).catch(error => {
+          if ((error as Error).name !== 'InvalidRange') throw error;
+          return undefined; // it ends before the span, if it is stored as it is
+        });
+        if (found && found.encoding === undefined) {
+          const { size, bytes } = found;
           if (size > smallBytes) return { size, bytes: told(key, bytes) };
           return { size, bytes: [(await collect(bytes, size))!] };
-        } catch (error) {
-          if ((error as Error).name === 'InvalidRange') return { size: 0, bytes: [] };
-          throw error;
         }
+        if (found && !span) return { bytes: decoded(key, found.encoding!, found.bytes) };
+        found?.drop(); // a span of the encoded bytes is none of the value
+        const whole = await openDownload(opened, at);
+        if (whole.encoding !== undefined)
+          return { bytes: cut(decoded(key, whole.encoding, whole.bytes), span!) };
+        whole.drop();
+        return { size: 0, bytes: [] };
       });
     },
 

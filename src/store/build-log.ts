@@ -33,8 +33,10 @@ export async function unpackLog(file: string, to: string): Promise<number> {
 }
 
 async function decompress(file: string, to: string): Promise<void> {
-  const [from, out] = [openSync(file, 'r'), openSync(to, 'wx')];
+  const out = openSync(to, 'wx');
+  let from: number | undefined;
   try {
+    from = openSync(file, 'r');
     const child = spawn('bzip2', ['-dc'], { stdio: [from, out, 'pipe'] });
     let said = '';
     child.stderr!.setEncoding('utf8').on('data', text => {
@@ -52,7 +54,7 @@ async function decompress(file: string, to: string): Promise<void> {
     const why = said.trim().split('\n')[0] || `bzip2 ends with ${status}`;
     throw new GranaryError('corrupt', `Cannot read the build log ${file}: ${why}`, { file });
   } finally {
-    closeSync(from);
+    if (from !== undefined) closeSync(from);
     closeSync(out);
   }
 }

@@ -2,6 +2,7 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { withoutPassword } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { defaultStoreDir, parseStoreDir, type StoreDir } from '../format/store-path.ts';
 import { daemonStore } from './daemon.ts';
@@ -74,8 +75,11 @@ export function placesOf(name: string, env: Environment = process.env): StorePla
   const known =
     'a store is "auto", "local", "local?root=DIR", "daemon", "unix:///path/to/socket" or "ssh://host"';
   if (/^(ssh:|ssh-ng:|https?:|s3:)/.test(name))
-    throw new GranaryError('usage', `Cannot read from "${name}" in this version; ${known}`);
-  throw new GranaryError('usage', `Cannot read from "${name}": ${known}`);
+    throw new GranaryError(
+      'usage',
+      `Cannot read from "${withoutPassword(name)}" in this version; ${known}`,
+    );
+  throw new GranaryError('usage', `Cannot read from "${withoutPassword(name)}": ${known}`);
 }
 
 /** The socket that `daemon` or `unix://SOCKET` means. */
@@ -102,7 +106,7 @@ function automatic(env: Environment): StorePlaces {
   if (!/^(auto|daemon|)$/.test(remote))
     throw new GranaryError(
       'usage',
-      `Cannot read from NIX_REMOTE="${remote}" in this version; name a store on this machine by --from`,
+      `Cannot read from NIX_REMOTE="${withoutPassword(remote)}" in this version; name a store on this machine by --from`,
     );
   const machine = fromParameters('local', new Map(), env);
   const daemon = placesOf('daemon', env) as StorePlaces & { readonly socket: string };

@@ -41,6 +41,11 @@ export function realisationsIn(
     if (!isWhole || found.has(idOf(row))) continue;
     found.set(idOf(row), read(row, those, storeDir));
   }
+  for (let before = -1; before !== found.size; ) {
+    before = found.size; // what depends on one that is left out is left out
+    for (const [id, { dependsOn }] of found)
+      if ([...dependsOn.keys()].some(other => !found.has(other))) found.delete(id);
+  }
   return [...found.values()];
 }
 

@@ -28,6 +28,7 @@ async function connect(place: SshPlace): Promise<SshConnection> {
     try {
       await connection.send(hello());
       await connection.read(readHello());
+      connection.isGreeted = true;
       return connection;
     } catch (error) {
       connection.destroy();
@@ -52,6 +53,8 @@ export class SshConnection implements Connection {
   readonly #ended: Promise<Ending>;
   readonly #chunks: AsyncIterator<Buffer>;
   readonly #incoming = new Incoming(() => this.#next());
+  /** Whether it is Nix that speaks from now on. */
+  isGreeted = false;
   #said = '';
   #ahead: Promise<IteratorResult<Buffer>> | undefined;
 
@@ -67,7 +70,7 @@ export class SshConnection implements Connection {
     });
     child.stdin.on('error', () => {}); // whoever reads or writes is told
     child.stderr.on('data', bytes => {
-      this.#said = (this.#said + bytes).slice(-toldBytes);
+      this.#said = (this.#said + bytes.toString('latin1')).slice(-toldBytes);
     });
     child.stderr.on('error', () => {});
     this.#chunks = child.stdout[Symbol.asyncIterator]();
@@ -138,7 +141,7 @@ export class SshConnection implements Connection {
   async #gone(): Promise<GranaryError> {
     const patience = setTimeout<Ending>(lastWordsMs, {}, { ref: false });
     const ending = await Promise.race([this.#ended, patience]);
-    return explained(this.#place, this.#said, ending);
+    return explained(this.#place, this.#said, { ...ending, isGreeted: this.isGreeted });
   }
 }
 
@@ -170,10 +173,24 @@ const reasons: readonly (readonly [RegExp, ErrorCode, string])[] = [
     'absent',
     'install Nix there, or name its nix-store by ?remote-program=',
   ],
-  [/hash mismatch|not valid|bad archive|unexpected end-of-file/i, 'corrupt', 'see what it says'],
 ];
 
-function explained({ url }: SshPlace, said: string, { code, error }: Ending): GranaryError {
+/** The same of what Nix there says of one path, once it has greeted. */
+const answers: readonly (readonly [RegExp, ErrorCode, string])[] = [
+  [/lacks a (valid )?signature/, 'untrusted', 'let who logs in be trusted there, or sign it'],
+  [/is not valid/, 'absent', 'it went away meanwhile'],
+  [
+    /hash mismatch|bad archive|unexpected end-of-file|getting status of|opening file|reading from file|reading directory|path '.*' does not exist|Input\/output error/i,
+    'corrupt',
+    'see what it says, and repair it there',
+  ],
+];
+
+function explained(
+  { url }: SshPlace,
+  said: string,
+  { code, error, isGreeted }: Ending & { readonly isGreeted: boolean },
+): GranaryError {
   if (error?.code === 'ENOENT')
     return new GranaryError(
       'absent',
@@ -183,12 +200,14 @@ function explained({ url }: SshPlace, said: string, { code, error }: Ending): Gr
     );
   const plain = said.replace(/\x1b\[[0-9;]*m/g, '').trim();
   const words = readable(plain.split(/\r?\n/).slice(-3).join(' '));
-  const found = reasons.find(([pattern]) => pattern.test(plain));
+  const found = (isGreeted ? [...answers, ...reasons.slice(0, -1)] : reasons).find(([pattern]) =>
+    pattern.test(plain),
+  );
   const told = words === '' ? `it ended${code === undefined ? '' : ` with ${code}`}` : words;
   const [, kind, advice] = found ?? [/$/, 'unavailable' as const, 'run the same command again'];
   return new GranaryError(
     kind,
     `Cannot go on with ${url}: ${told.replace(/[.;]$/, '')}; ${advice}`,
-    kind === 'corrupt' ? {} : { stops: 'all' },
+    answers.some(answer => answer === found) ? {} : { stops: 'all' },
   );
 }

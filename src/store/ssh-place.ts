@@ -1,4 +1,5 @@
 /** `ssh://[user@]host[:port]?…` with the parameters that Nix knows, as plain data that a thread can be sent. */
+import { withoutPassword } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { defaultStoreDir, parseStoreDir, type StoreDir } from '../format/store-path.ts';
 
@@ -23,7 +24,7 @@ const known = ['ssh-key', 'compress', 'remote-program', 'remote-store', 'store',
 /** @throws GranaryError `usage` for what is no such URL */
 export function parseSshUrl(name: string): SshPlace {
   const refuse = (why: string): GranaryError =>
-    new GranaryError('usage', `Cannot use "${name}" as a store: ${why}`);
+    new GranaryError('usage', `Cannot use "${withoutPassword(name)}" as a store: ${why}`);
   const [, user = '', host = '', port, path = '', query = ''] =
     /^ssh:\/\/(?:([^@/?]*)@)?(\[[0-9a-fA-F:.%]+\]|[^:/?[\]]*)(?::(\d+))?([^?]*)(?:\?(.*))?$/s.exec(
       name,
@@ -56,6 +57,9 @@ export function parseSshUrl(name: string): SshPlace {
   };
 }
 
+/** What came first counts, so the user's own go before it. A host that is gone says nothing. */
+const patience = ['ConnectTimeout=30', 'ServerAliveInterval=15', 'ServerAliveCountMax=4'];
+
 /** The words of the command line that runs ssh; `options` are those of NIX_SSHOPTS. */
 export function sshWords(place: SshPlace, options = ''): readonly string[] {
   const { destination, port, key, compress, program, remoteStore } = place;
@@ -66,6 +70,7 @@ export function sshWords(place: SshPlace, options = ''): readonly string[] {
     ...(port === undefined ? [] : ['-p', port]),
     ...(compress ? ['-C'] : []),
     ...options.split(/\s+/).filter(Boolean),
+    ...patience.flatMap(option => ['-o', option]),
     ...['--', destination],
     [...program, '--serve', '--write', ...store].map(quoted).join(' '),
   ];

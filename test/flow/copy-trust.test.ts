@@ -112,6 +112,11 @@ test('with link, a file of that name and size that the target has is kept: nobod
   const { failed, unread } = await copy(source.dir, to, { link: true });
   assert.deepEqual([failed.size, unread], [0, 5]);
   assert.deepEqual(await findingsIn(to), []);
+
+  const again = patientOf(to);
+  rmSync(again.file(again.key('app')));
+  const signed = await copy(healthy.cache, again.dir, { link: true, keys: [key] });
+  assert.deepEqual([signed.failed.size, signed.moved, signed.unread], [0, 1, 0]);
 });
 
 test('what has no FileHash is proven all the same: by its NarHash, with or without a compression', async () => {

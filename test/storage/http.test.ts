@@ -332,7 +332,8 @@ for (const [encoding, packed, isRead] of [
   ['x-gzip', gzipSync(text), true],
   ['br', brotliCompressSync(text), true],
   ['identity', text, true],
-  ['zstd', zstdCompressSync(text), false],
+  ['zstd', zstdCompressSync(text), true],
+  ['compress', text, false],
   ['gzip', gzipSync(text).subarray(0, -9), false],
   ['gzip', text, false],
 ] as const)

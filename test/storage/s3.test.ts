@@ -1,7 +1,15 @@
 /** Buckets of a real server obey the laws of a Storage; what the server refuses is told as a sentence. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { HeadObjectCommand, ListMultipartUploadsCommand } from '@aws-sdk/client-s3';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, test } from 'node:test';
+import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import {
+  HeadObjectCommand,
+  ListMultipartUploadsCommand,
+  PutObjectCommand,
+} from '@aws-sdk/client-s3';
 import { collect } from '../../src/bytes.ts';
 import { s3Storage } from '../../src/storage/s3.ts';
 import { type Body, bodyOf } from '../../src/storage/storage.ts';
@@ -212,4 +220,68 @@ test('what is wrong with a bucket or with who asks is one sentence', { skip }, a
   }
   const nobody = s3Storage('s3://bucket?endpoint=http://127.0.0.1:1&region=default');
   await assert.rejects(nobody.get('x'), { code: 'unavailable', message: /cannot be reached/ });
+});
+
+test('what Nix stores with a Content-Encoding comes out without it, whole or in part', {
+  skip,
+}, async () => {
+  const { client, Bucket, storage } = await files();
+  const text = Buffer.from('a line of a log\n'.repeat(10_000));
+  for (const [ContentEncoding, Body] of [
+    ['br', brotliCompressSync(text)],
+    ['gzip', gzipSync(text)],
+    ['zstd', zstdCompressSync(text)],
+  ] as const) {
+    const Key = `log/${ContentEncoding}.drv`;
+    await client.send(new PutObjectCommand({ Bucket, Key, Body, ContentEncoding }));
+    assert.equal((await storage.head(Key))?.size, text.length);
+    const whole = await storage.get(Key);
+    assert.ok((await collect(whole!.bytes, text.length))?.equals(text), ContentEncoding);
+    const part = await storage.get(Key, { start: 100, length: 50 });
+    assert.ok((await collect(part!.bytes, 50))?.equals(text.subarray(100, 150)), ContentEncoding);
+  }
+  const put = { Bucket, Key: 'x', Body: text, ContentEncoding: 'compress' };
+  await client.send(new PutObjectCommand(put));
+  const unknown = await storage.get('x');
+  await assert.rejects(collect(unknown!.bytes, text.length), {
+    code: 'malformed',
+    message: /^Cannot read "x" in the bucket .*Content-Encoding compress, which cannot be undone/,
+  });
+});
+
+test('what answers as no S3 does is told, and nothing counts as read, listed or put', async () => {
+  const pages: Record<string, (reply: ServerResponse, asked: IncomingMessage) => void> = {
+    'a web page': reply => reply.end('<html><body>Sign in</body></html>'),
+    'a web page that is no XML': reply => reply.end('<html><br>Sign in'),
+    'without a length': reply => {
+      reply.write('some');
+      reply.end('thing');
+    },
+    'another part than was asked for': reply =>
+      reply.writeHead(206, { 'content-range': 'bytes 0-3/9', 'content-length': 4 }).end('some'),
+  };
+  let page = 'a web page';
+  const server = createServer((asked, reply) => {
+    asked.resume();
+    asked.on('end', () => pages[page]!(reply, asked));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const credentials = { AWS_ACCESS_KEY_ID: 'x', AWS_SECRET_ACCESS_KEY: 'y' };
+  Object.assign(process.env, credentials, { AWS_EC2_METADATA_DISABLED: 'true' });
+  const storage = s3Storage(`s3://bucket?endpoint=http://127.0.0.1:${port}`);
+  const told = { code: 'malformed', message: /what answers there is no S3: .*; check endpoint=$/ };
+  const listed = async () => {
+    for await (const _ of storage.list!(''));
+  };
+  await assert.rejects(storage.put('x', bodyOf('text')), told);
+  await assert.rejects(listed(), told);
+  page = 'a web page that is no XML';
+  await assert.rejects(listed(), told);
+  page = 'without a length';
+  await assert.rejects(storage.get('x'), told);
+  page = 'another part than was asked for';
+  await assert.rejects(storage.get('x', { start: 5, length: 4 }), told);
+  if (!skip) Object.assign(process.env, (await ceph()).env);
 });
