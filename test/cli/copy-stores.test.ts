@@ -1,6 +1,15 @@
 /** `granary copy` and `granary info` with stores, as a user calls them. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { sha256 } from '../../src/format/hash.ts';
@@ -415,6 +424,31 @@ test('what a build has made in the Nix store is not added to, not even by root',
     assert.match(stderr, /it lies in a Nix store, where nothing may change/);
   }
   assert.deepEqual(contentOf(inside), before);
+});
+
+test('nothing is made in what Nix has sealed, not even by root; a build may make what is not there yet', async () => {
+  const built = join(temporaryFolder(), `${'0'.repeat(32)}-built`);
+  mkdirSync(built);
+  const below = join(built, 'cache');
+  const ways = [
+    ['make', '--from', store, app],
+    ['copy', '--from', store, app],
+    ['copy', '--from', cache],
+  ];
+  for (const way of ways) {
+    await output(0, ...way, '--to', below);
+    rmSync(below, { recursive: true });
+  }
+  const link = join(temporaryFolder(), 'result');
+  symlinkSync(built, link);
+  chmodSync(built, 0o555);
+  for (const to of [link, join(link, 'cache'), below])
+    for (const way of ways) {
+      const { code, stderr } = await granary([...way, '--to', to]);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, /it lies in a Nix store, where nothing may change; name another folder/);
+    }
+  assert.deepEqual(readdirSync(built), []);
 });
 
 test('what a cache says cannot steer the terminal', async () => {

@@ -1,5 +1,4 @@
 /** `granary copy`: paths between caches and stores, whichever is at either end. */
-import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { GranaryError } from '../../errors.ts';
 import { executeCopy } from '../../flow/copy.ts';
@@ -15,7 +14,7 @@ import { openStore, openStoreToWrite } from '../../store/open.ts';
 import { findRoot } from '../../store/roots.ts';
 import type { Store } from '../../store/store.ts';
 import type { Arguments } from '../arguments.ts';
-import { openCacheToRead, refuseReadOnly } from '../caches.ts';
+import { openCacheToRead, refuseToAdd, refuseUnwritable } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import { kindOf } from '../ends.ts';
 import { exclusionOf } from '../exclusion.ts';
@@ -205,7 +204,8 @@ async function moved(from: string, to: string, { args, face, roots, start }: Run
   const source = await openCacheToRead(from);
   const target = openTarget(to, args);
   if (source.url === target.url) throw toItself(target.url);
-  if (existsSync(target.url)) refuseReadOnly('copy into', target);
+  await refuseToAdd('copy into', target);
+  refuseUnwritable('copy into', target.url);
   const link = args.has('link');
   const far = [source, target].find(({ local }) => !local);
   if (link && far)
