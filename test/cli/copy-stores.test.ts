@@ -10,13 +10,14 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { test } from 'node:test';
 import { sha256 } from '../../src/format/hash.ts';
 import { generateKey } from '../../src/format/key.ts';
 import { dumpTree } from '../../src/store/filesystem.ts';
 import { contentOf, proofOf } from '../cache/proof.ts';
 import { ended, granary, startGranary } from '../granary.ts';
+import { serve } from '../storage/http-server.ts';
 import { makeDatabase } from '../store/made-database.ts';
 import { receivingDaemon } from '../store/receiving-daemon.ts';
 import { temporaryFolder } from '../temporary.ts';
@@ -58,6 +59,7 @@ const narInfosOf = async (dir: string): Promise<number> => {
   return narInfos;
 };
 
+const web = await serve(temporaryFolder(), (_, reply) => reply.writeHead(404).end());
 const socket = 'unix:///no/such/socket';
 for (const [what, args, message] of [
   [
@@ -342,27 +344,27 @@ test('info tells what a store says of paths', async () => {
   }
 });
 
-/** The same paths, of which the first has other content. */
-function otherStore(): string {
+/** The same paths, of which the first have this content. */
+function storeOf(contents: readonly string[]): { readonly store: string; readonly real: string } {
   const root = join(temporaryFolder(), 'root');
   mkdirSync(join(root, 'nix/store'), { recursive: true });
   const changed = rows.map((row, at) => {
     const file = join(root, row.path);
-    writeFileSync(file, at === 0 ? 'other' : row.path.slice(44));
+    writeFileSync(file, contents[at] ?? row.path.slice(44));
     const nar = Buffer.concat([
       ...dumpTree(file, { block: () => Buffer.alloc(1 << 10), listing: false }),
     ]);
     return { ...row, hash: sha256(nar), narSize: nar.length };
   });
   makeDatabase(join(root, 'nix/var/nix'), changed, [1, 2]);
-  return `local?root=${root}`;
+  return { store: `local?root=${root}`, real: join(root, 'nix/store') };
 }
 
 test('one path with two NARs is a conflict, from a store or into one: what is there stays', async () => {
   const to = fresh();
   await output(0, 'copy', '--from', store, '--to', to, app);
   const before = contentOf(to);
-  const changed = otherStore();
+  const { store: changed } = storeOf(['other']);
   for (const more of [['--dry-run'], []]) {
     const args = ['copy', '--json', '--from', changed, '--to', to, ...more, app, other];
     const { code, stdout } = await granary(args);
@@ -385,29 +387,61 @@ test('one path with two NARs is a conflict, from a store or into one: what is th
 });
 
 test('who closes a cache is remembered by its address, without what opens it, and a list by its name', async () => {
-  const list = join(temporaryFolder(), 'have.txt');
+  const dir = temporaryFolder();
+  const list = join(dir, 'have.txt');
+  const netrc = join(dir, 'netrc');
+  const installed = join(dir, 'installed');
   writeFileSync(list, `${lib}\n`);
-  for (const from of [store, cache]) {
+  writeFileSync(netrc, 'machine 127.0.0.1 login me password s3cret');
+  await output(0, 'copy', '--from', store, '--to', installed, lib);
+  const { url } = await serve(installed);
+  const open = url.replace('//', '//me:s3cret@');
+  for (const [named, remembered] of [
+    [list, 'have.txt'],
+    [relative('.', installed), installed],
+    [open, url],
+    [`${url}?netrc-file=${netrc}`, url],
+  ] as const)
+    for (const from of [store, cache]) {
+      const to = fresh();
+      await output(0, 'copy', '--from', from, '--to', to, '--exclude', named, app);
+      const file = join(to, 'granary/closed-by.json');
+      assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')), [remembered]);
+      if (remembered === 'have.txt') continue;
+      assert.match(await output(1, 'verify', to), new RegExp(`closed-by.json names ${remembered}`));
+      await output(0, 'verify', '--with', remembered, to);
+    }
+});
+
+test('a file of the store that is no list is a closure', async () => {
+  for (const content of [
+    '#!/bin/sh\nexec app\n',
+    '# a script of comments\n',
+    '',
+    'Derive([],[])',
+  ]) {
+    const { store, real } = storeOf([content, content]);
     const to = fresh();
-    await output(0, 'copy', '--from', from, '--to', to, '--exclude', list, app);
-    assert.deepEqual(JSON.parse(readFileSync(join(to, 'granary/closed-by.json'), 'utf8')), [
-      'have.txt',
-    ]);
+    const inStore = join(real, lib.slice('/nix/store/'.length));
+    await output(0, 'copy', '--from', store, '--to', to, '--exclude', inStore, app);
+    assert.equal((await proofOf(to)).narInfos, 1, content);
   }
 });
 
-test('a file of the store that is no list is a closure, and a list that cannot be read is told', async () => {
-  const to = fresh();
-  const inStore = join(real, lib.slice('/nix/store/'.length));
-  await output(0, 'copy', '--from', store, '--to', to, '--exclude', inStore, app);
-  assert.equal((await proofOf(to)).narInfos, 1);
-  const { code, stderr } = await granary([
-    ...['copy', '--from', store, '--to', fresh(), app],
-    ...['--exclude', `/${'x'.repeat(300)}`],
-  ]);
-  assert.equal(code, 2, stderr);
-  assert.match(stderr, /Cannot look for \/x+: /);
-});
+for (const [what, named, code, message] of [
+  ['a list with too long a name', `/${'x'.repeat(300)}`, 2, /Cannot look for \/x+: the name is/],
+  ['a URL with a long part', `${web.url}/${'x'.repeat(300)}`, 3, /there is no nix-cache-info/],
+  ['a list in no folder', join(folder, 'roots/list'), 2, /roots is a file, not a directory/],
+  ['a folder with no cache', folder, 2, /neither nix-cache-info nor a narinfo/],
+] as const)
+  test(`--exclude of ${what} exits with ${code}`, async () => {
+    for (const from of [store, cache]) {
+      const args = ['copy', '--from', from, '--to', fresh(), '--exclude', named, app];
+      const { code: exit, stderr } = await granary(args);
+      assert.equal(exit, code, stderr);
+      assert.match(stderr, message);
+    }
+  });
 
 test('what a build has made in the Nix store is not added to, not even by root', async () => {
   const inside = join(temporaryFolder(), `${'0'.repeat(32)}-cache`);
