@@ -175,11 +175,11 @@ export function showCopySummary(
   const afterwards = [
     ...(unread > 0
       ? [
-          `${counted(unread, 'file')} ${unread === 1 ? 'was' : 'were'} not read: "granary verify" proves them.`,
+          `${counted(unread, 'file')} ${unread === 1 ? 'was' : 'were'} not read; "granary verify" proves what is there.`,
         ]
       : []),
     ...(isSigned && present.size > 0
-      ? [`What was there keeps the signatures that it has; "granary sign" signs it too.`]
+      ? ['What was there keeps the signatures that it has; "granary sign" signs it too.']
       : []),
   ];
   face.show(

@@ -485,11 +485,22 @@ test('nothing is made in what Nix has sealed, not even by root; a build may make
   assert.deepEqual(readdirSync(built), []);
 });
 
-test('what a cache says cannot steer the terminal', async () => {
+test('what a cache says is text, and cannot steer the terminal', async () => {
   const hostile = fresh();
   await output(0, 'copy', '--from', cache, '--to', hostile, app);
-  const file = join(hostile, 'nix-cache-info');
-  writeFileSync(file, `${readFileSync(file, 'utf8')}Note: \x1b]0;owned\x07\n`);
-  const told = await output(0, 'info', hostile);
-  assert.match(told, /Note: \\x1b\]0;owned\\x07/);
+  const edit = (name: string, change: (text: string) => string): void => {
+    const file = join(hostile, name);
+    writeFileSync(file, change(readFileSync(file, 'utf8')));
+  };
+  edit('nix-cache-info', text => `${text}Note: \x1b]0;owned\x07 café\x9b\n`);
+  edit(`${'1'.repeat(32)}.narinfo`, text =>
+    text.replace('URL: nar/', 'URL: nar/\x1b[2Jé').replace('Sig: old', 'Sig: \x1b[2Jé'),
+  );
+  const told = await output(0, 'info', '--all', hostile);
+  assert.match(told, /^ {2}Note: \\x1b\]0;owned\\x07 café\\x9b$/m);
+  assert.match(told, /^ {2}file: nar\/\\x1b\[2Jé\w+\.nar/m);
+  assert.equal(told.match(/^ {2}signed by: \\x1b\[2Jé-1\b/gm)?.length, 2);
+  const { code, stderr } = await granary(['copy', '--from', hostile, '--to', fresh()]);
+  assert.equal(code, 5, stderr);
+  assert.doesNotMatch(stderr, /\x1b/);
 });
