@@ -139,8 +139,11 @@ export function showConflicts(
 interface Ending {
   readonly source: { readonly url: string };
   readonly ms: number;
+  readonly isSigned: boolean;
   readonly face: Face;
 }
+
+const whatWasThere = 'What was there keeps the signatures that it has';
 
 /** What came of a copy into a cache. */
 export function showCopySummary(
@@ -155,7 +158,6 @@ export function showCopySummary(
     face,
   }: Ending & {
     readonly target: Storage;
-    readonly isSigned: boolean;
     readonly packing: Packing | undefined;
   },
 ): number {
@@ -178,9 +180,7 @@ export function showCopySummary(
           `${counted(unread, 'file')} ${unread === 1 ? 'was' : 'were'} not read; "granary verify" proves what is there.`,
         ]
       : []),
-    ...(isSigned && present.size > 0
-      ? ['What was there keeps the signatures that it has; "granary sign" signs it too.']
-      : []),
+    ...(isSigned && present.size > 0 ? [`${whatWasThere}; "granary sign" signs it too.`] : []),
   ];
   face.show(
     {
@@ -212,7 +212,7 @@ export function showCopySummary(
 export function showImportSummary(
   { present, excluded, conflicts, roots }: ImportPlan,
   { added, narBytes, failed, held }: ImportSummary,
-  { source, target, ms, face }: Ending & { readonly target: Store },
+  { source, target, ms, isSigned, face }: Ending & { readonly target: Store },
 ): number {
   showFailed(failed, face);
   showConflicts(conflicts, target, face);
@@ -220,6 +220,7 @@ export function showImportSummary(
   const what =
     added === 0 ? 'nothing new' : `${counted(added, 'path')} copied, ${bytesText(narBytes)}`;
   const rest = phrases(leftBehind({ excluded, failed, held }));
+  const unsigned = isSigned && present.size > 0 ? ` ${whatWasThere}.` : '';
   const root = added > 0 && exit === 0 ? roots[0] : undefined;
   const keep =
     root === undefined
@@ -241,7 +242,7 @@ export function showImportSummary(
       narBytes,
       seconds: ms / 1000,
     },
-    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest}; ${secondsText(ms)}.${keep}`,
+    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest}; ${secondsText(ms)}.${unsigned}${keep}`,
   );
   return exit;
 }

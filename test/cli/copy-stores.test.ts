@@ -271,6 +271,27 @@ test('into a store goes what it lacks, and the summary tells', async () => {
   assert.deepEqual(signatures.sort(), [1, 1, 2], 'what was there is not signed');
 });
 
+test('a summary tells what --sign has not signed, since it was there', async () => {
+  const { socket } = await receivingDaemon();
+  const told = /What was there keeps the signatures that it has/;
+  for (const to of [`unix://${socket}`, fresh()]) {
+    const args = ['copy', '--from', cache, '--to', to, '--sign', secret];
+    assert.doesNotMatch(await output(0, ...args, app), told);
+    assert.match(await output(0, ...args), told);
+    assert.doesNotMatch(await output(0, ...args.slice(0, -2)), told);
+  }
+});
+
+test('files that --link shared are told as not read, but for those that --sign has proven', async () => {
+  const args = (...more: readonly string[]) => ['copy', '--from', cache, '--to', fresh(), ...more];
+  assert.match(
+    await output(0, ...args('--link')),
+    /3 files were not read; "granary verify" proves/,
+  );
+  for (const more of [[], ['--link', '--sign', secret]])
+    assert.doesNotMatch(await output(0, ...args(...more)), /not read/);
+});
+
 test('auto is the daemon, and a store goes into another', async () => {
   const daemon = await receivingDaemon();
   const env = { NIX_DAEMON_SOCKET_PATH: daemon.socket, NIX_REMOTE: '' };

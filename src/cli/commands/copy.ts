@@ -170,7 +170,8 @@ async function into(to: string, { args, face, start }: Run, supply: Supply): Pro
     report: progress => face.progress(progress),
   });
   face.done();
-  return showImportSummary(plan, done, { source: supply, target, ms: Date.now() - start, face });
+  const [ms, isSigned] = [Date.now() - start, keys.length > 0];
+  return showImportSummary(plan, done, { source: supply, target, ms, isSigned, face });
 }
 
 const openTarget = (to: string, args: Arguments): Storage =>
@@ -237,8 +238,7 @@ async function moved(from: string, to: string, { args, face, roots, start }: Run
     report: progress => face.progress(progress),
   });
   face.done();
-  const ms = Date.now() - start;
-  const isSigned = keys.length > 0;
+  const [ms, isSigned] = [Date.now() - start, keys.length > 0];
   return showCopySummary(plan, copied, { source, target, ms, isSigned, packing: recompress, face });
 }
 
