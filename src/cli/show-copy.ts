@@ -24,6 +24,7 @@ interface Moving {
   }[];
   readonly present: ReadonlySet<StorePath>;
   readonly excluded: ReadonlySet<StorePath>;
+  readonly conflicts: readonly Conflict[];
   readonly narBytes: number;
   readonly fileBytes: number;
   readonly unwanted?: readonly Unwanted[];
@@ -45,19 +46,17 @@ export function showCopyPlan(plan: CopyPlan, target: Storage, face: Face): numbe
   showMoves(copying(plan), face);
   showUnwanted(plan.unwanted, face, true);
   showConflicts(plan.conflicts, target, face);
-  const exit = plan.conflicts.length === 0 ? 0 : errorTable.conflict.exit;
   const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.fileBytes)})`;
-  return showDry(copying(plan), `Would copy ${what} into ${target.url}`, { exit, face });
+  return showDry(copying(plan), `Would copy ${what} into ${target.url}`, face);
 }
 
 /** What a dry run of a copy into a store tells. */
 export function showImportPlan(plan: ImportPlan, target: Store, face: Face): number {
   showMoves(importing(plan), face);
   showConflicts(plan.conflicts, target, face);
-  const exit = plan.conflicts.length === 0 ? 0 : errorTable.conflict.exit;
   const files = plan.fileBytes === 0 ? '' : `, from ${bytesText(plan.fileBytes)} of files`;
   const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.narBytes)}${files})`;
-  return showDry(importing(plan), `Would copy ${what} into ${target.url}`, { exit, face });
+  return showDry(importing(plan), `Would copy ${what} into ${target.url}`, face);
 }
 
 function showMoves({ moves, present, excluded }: Moving, face: Face): void {
@@ -80,10 +79,11 @@ function showMoves({ moves, present, excluded }: Moving, face: Face): void {
 }
 
 function showDry(
-  { moves, present, excluded, unwanted, isOfRoots = false, narBytes, fileBytes }: Moving,
+  { moves, present, excluded, conflicts, unwanted, isOfRoots = false, narBytes, fileBytes }: Moving,
   would: string,
-  { exit, face }: { readonly exit: number; readonly face: Face },
+  face: Face,
 ): number {
+  const exit = conflicts.length === 0 ? 0 : errorTable.conflict.exit;
   const left = excluded.size === 0 ? '' : `, ${counted(excluded.size, 'path')} left out`;
   face.show(
     {
@@ -95,6 +95,7 @@ function showDry(
       present: present.size,
       excluded: excluded.size,
       ...(unwanted ? { unwanted: unwanted.length } : {}),
+      conflicts: conflicts.map(({ path }) => path),
       narBytes,
       fileBytes,
     },

@@ -16,7 +16,7 @@ import { sha256 } from '../../src/format/hash.ts';
 import { generateKey } from '../../src/format/key.ts';
 import { dumpTree } from '../../src/store/filesystem.ts';
 import { contentOf, proofOf } from '../cache/proof.ts';
-import { ended, granary, startGranary } from '../granary.ts';
+import { ended, granary, repository, startGranary } from '../granary.ts';
 import { serve } from '../storage/http-server.ts';
 import { makeDatabase } from '../store/made-database.ts';
 import { receivingDaemon } from '../store/receiving-daemon.ts';
@@ -236,6 +236,7 @@ test('into a store goes what it lacks, and the summary tells', async () => {
     missing: 2,
     present: 0,
     excluded: 0,
+    conflicts: [],
     narBytes,
   });
   assert.equal(daemon.valid.size, 0);
@@ -279,6 +280,24 @@ test('a summary tells what --sign has not signed, since it was there', async () 
     assert.doesNotMatch(await output(0, ...args, app), told);
     assert.match(await output(0, ...args), told);
     assert.doesNotMatch(await output(0, ...args.slice(0, -2)), told);
+  }
+});
+
+test('docs/json.md names what the summaries of a copy hold', async () => {
+  const row = /^\| \| `copy`: (`source`.*)$/m.exec(
+    readFileSync(join(repository, 'docs/json.md'), 'utf8'),
+  )![1]!;
+  const [whole, planned] = row
+    .replace(/\([^)]*\)/g, '')
+    .split(';')
+    .map(part => [...part.matchAll(/`(\w+)`/g)].map(([, field]) => field));
+  for (const [fields, more] of [
+    [whole, []],
+    [planned, ['--dry-run']],
+  ] as const) {
+    const told = await output(0, 'copy', '--json', '--from', cache, '--to', fresh(), ...more);
+    const { type, ok, exit, ...summary } = summaryOf(told);
+    assert.deepEqual(Object.keys(summary).sort(), fields!.toSorted());
   }
 });
 
@@ -401,6 +420,13 @@ test('one path with two NARs is a conflict, from a store or into one: what is th
   const daemon = await receivingDaemon();
   const its = `unix://${daemon.socket}`;
   await output(0, 'copy', '--from', store, '--to', its, app);
+  for (const ends of [
+    ['--from', changed, '--to', its],
+    ['--from', cache, '--to', to],
+  ]) {
+    const planned = await output(7, 'copy', '--dry-run', '--json', ...ends, app);
+    assert.deepEqual(summaryOf(planned).conflicts, [app]);
+  }
   const { code, stderr } = await granary(['copy', '--from', changed, '--to', its, app, other]);
   assert.equal(code, 7, stderr);
   assert.match(stderr, /Cannot copy .*-app: .* unix:.* with .*; it keeps its own\.$/m);
