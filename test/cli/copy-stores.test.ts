@@ -532,6 +532,40 @@ test('nothing is made in what Nix has sealed, not even by root; a build may make
   assert.deepEqual(readdirSync(built), []);
 });
 
+test('a compression that cannot be read here is usage, and hides no damage', async () => {
+  const bad = fresh();
+  await output(0, 'copy', '--from', cache, '--to', bad);
+  const edit = (path: string, change: (text: string) => string): void => {
+    const file = join(bad, `${path.slice(11, 43)}.narinfo`);
+    writeFileSync(file, change(readFileSync(file, 'latin1')));
+  };
+  const bzip2 = Buffer.from('425a6839314159265359', 'hex');
+  writeFileSync(join(bad, 'nar/x.bz2'), bzip2);
+  edit(other, text =>
+    text
+      .replace(/^URL: .*$/m, 'URL: nar/x.bz2')
+      .replace(/^Compression: .*$/m, 'Compression: bzip2')
+      .replace(/^FileHash: .*$/m, `FileHash: ${sha256(bzip2)}`)
+      .replace(/^FileSize: .*$/m, `FileSize: ${bzip2.length}`),
+  );
+  const ways = async () => [
+    ['--to', fresh(), '--recompress', 'zstd'],
+    ['--to', fresh(), '--sign', secret],
+    ['--to', `unix://${(await receivingDaemon()).socket}`],
+  ];
+  for (const way of await ways()) {
+    const { code, stderr } = await granary(['copy', '--from', bad, ...way]);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /bzip2/);
+  }
+  edit(app, text => text.replace(/^NarSize: .*$/m, 'NarSize: 9'));
+  for (const way of await ways()) {
+    const { code, stderr } = await granary(['copy', '--from', bad, ...way]);
+    assert.equal(code, 5, stderr);
+    assert.match(stderr, /bzip2/);
+  }
+});
+
 test('what a cache says is text, and cannot steer the terminal', async () => {
   const hostile = fresh();
   await output(0, 'copy', '--from', cache, '--to', hostile, app);
