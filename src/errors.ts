@@ -27,12 +27,12 @@ export const errorTable: Readonly<
 
 /** The order in which a command that failed in several ways picks its exit status. */
 const gravity: readonly ErrorCode[] = [
-  'usage',
   'corrupt',
   'malformed',
   'untrusted',
   'conflict',
   'absent',
+  'usage',
   'unavailable',
 ];
 

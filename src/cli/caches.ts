@@ -1,5 +1,6 @@
 /** Opening a cache that has to be there already, and refusing to write to one that must not change. */
-import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
+import { accessSync, constants, existsSync, realpathSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { cacheInfoKey, readText } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { openStorage } from '../storage/open.ts';
@@ -52,10 +53,39 @@ export function refuseReadOnly(verb: string, storage: Storage): void {
       `Cannot ${verb} ${url}: what lies there cannot be listed; name the folder that it is served from`,
     );
   if (!storage.local) return;
-  refuseInStore(verb, url);
-  const real = realpathSync(url);
+  if (isInStore(url)) {
+    const real = realpathSync(url);
+    const instead =
+      verb === 'sign'
+        ? `take it out and sign it in one pass with "granary copy --from ${real} --to ./cache --sign FILE"`
+        : copiedFirst(verb, url);
+    throw inStore(verb, url, instead);
+  }
+  refuseUnwritable(verb, url);
+}
+
+/**
+ * @throws GranaryError `usage` for a folder, there or not, in a Nix store, where root could change it: but for what a
+ * build is making there, which is empty, and may be written to
+ */
+export async function refuseToAdd(verb: string, storage: Storage): Promise<void> {
+  const { url } = storage;
+  if (!storage.local) return;
+  let place = url; // the nearest folder that is there
+  while (!existsSync(place)) place = dirname(place);
+  if (isInStore(place)) {
+    const isEmpty = (await storage.top!()).length === 0;
+    if (!isEmpty) throw inStore(verb, url, copiedFirst(verb, url));
+    const isSealed = (statSync(place).mode & 0o222) === 0; // as Nix leaves what is done
+    if (isSealed) throw inStore(verb, url, 'name another folder');
+  }
+}
+
+/** @throws GranaryError `usage` for a folder that is there and that we may not write to */
+export function refuseUnwritable(verb: string, url: string): void {
+  if (!existsSync(url)) return;
   try {
-    accessSync(real, constants.W_OK);
+    accessSync(url, constants.W_OK);
   } catch (error) {
     throw new GranaryError(
       'usage',
@@ -66,16 +96,14 @@ export function refuseReadOnly(verb: string, storage: Storage): void {
   }
 }
 
-/** @throws GranaryError `usage` for a folder in a Nix store, also where root could change it */
-export function refuseInStore(verb: string, folder: string): void {
-  const real = realpathSync(folder);
-  if (!/\/[0-9abcdfghijklmnpqrsvwxyz]{32}-[^/]+/.test(real)) return;
-  const instead =
-    verb === 'sign'
-      ? `take it out and sign it in one pass with "granary copy --from ${real} --to ./cache --sign FILE"`
-      : `copy it first with "cp -r --no-preserve=mode ${real} ./cache", then ${verb} ./cache`;
-  throw new GranaryError(
+const isInStore = (folder: string): boolean =>
+  /\/[0-9abcdfghijklmnpqrsvwxyz]{32}-[^/]+/.test(realpathSync(folder));
+
+const copiedFirst = (verb: string, folder: string): string =>
+  `copy it first with "cp -r --no-preserve=mode ${realpathSync(folder)} ./cache", then ${verb} ./cache`;
+
+const inStore = (verb: string, folder: string, instead: string): GranaryError =>
+  new GranaryError(
     'usage',
     `Cannot ${verb} ${folder}: it lies in a Nix store, where nothing may change; ${instead}`,
   );
-}

@@ -27,7 +27,7 @@ export async function exclusionOf(
   const closures = new Map<StorePath, Hash>();
   const names: string[] = [];
   for (const name of wanted) {
-    const list = isFile(name) ? await listIn(name, store) : undefined;
+    const list = isFile(name) ? listIn(name, store) : undefined;
     if (list) {
       for (const path of list) paths.add(path);
       names.push(basename(name));
@@ -53,15 +53,18 @@ const isFile = (name: string): boolean =>
   !/^[a-z][a-z0-9+.-]*:\/\//i.test(name) &&
   explained(`look for ${name}`, () => statSync(name, { throwIfNoEntry: false }))?.isFile() === true;
 
-/** Undefined for a file that is no list but a path of the store, such as a script. */
-async function listIn(file: string, store: string): Promise<ReadonlySet<string> | undefined> {
+/** Undefined for a file that lists nothing but is a path of the store, such as a script. */
+function listIn(file: string, store: string): ReadonlySet<string> | undefined {
   const text = explained(`read the list ${file}`, () => readFileSync(file, 'latin1'));
+  const isOfStore = (): boolean => rootNamed(file, store) !== undefined;
+  let list: ReadonlySet<string>;
   try {
-    return parsePathList(text, defaultStoreDir, file);
+    list = parsePathList(text, defaultStoreDir, file);
   } catch (noList) {
-    if (rootNamed(file, store) === undefined) throw noList;
-    return undefined;
+    if (isOfStore()) return undefined;
+    throw noList;
   }
+  return list.size === 0 && isOfStore() ? undefined : list;
 }
 
 async function closureNamed(name: string, store: string): Promise<readonly PathInfo[] | undefined> {

@@ -9,7 +9,7 @@ import { planMake, type Source } from '../flow/plan.ts';
 import type { StoreDir } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Arguments } from './arguments.ts';
-import { refuseInStore } from './caches.ts';
+import { refuseToAdd } from './caches.ts';
 import { kindOf } from './ends.ts';
 import { exclusionOf } from './exclusion.ts';
 import type { Face } from './face.ts';
@@ -40,8 +40,7 @@ interface Making {
 export async function makeCache(making: Making, args: Arguments, face: Face): Promise<number> {
   const { storage, sources, storeDir, compression, level, cacheInfo, start } = making;
   const { listings, debugInfo, logs, prefer } = making;
-  // What a build is about to make, lies in the store too, and is empty.
-  if (storage.local && (await storage.top!()).length > 0) refuseInStore('add to', storage.url);
+  await refuseToAdd('add to', storage);
   const keys = args.all('sign').map(readSecretKey);
   const dryRun = args.has('dry-run');
   const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();

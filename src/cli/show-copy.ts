@@ -24,6 +24,7 @@ interface Moving {
   }[];
   readonly present: ReadonlySet<StorePath>;
   readonly excluded: ReadonlySet<StorePath>;
+  readonly conflicts: readonly Conflict[];
   readonly narBytes: number;
   readonly fileBytes: number;
   readonly unwanted?: readonly Unwanted[];
@@ -45,19 +46,17 @@ export function showCopyPlan(plan: CopyPlan, target: Storage, face: Face): numbe
   showMoves(copying(plan), face);
   showUnwanted(plan.unwanted, face, true);
   showConflicts(plan.conflicts, target, face);
-  const exit = plan.conflicts.length === 0 ? 0 : errorTable.conflict.exit;
   const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.fileBytes)})`;
-  return showDry(copying(plan), `Would copy ${what} into ${target.url}`, { exit, face });
+  return showDry(copying(plan), `Would copy ${what} into ${target.url}`, face);
 }
 
 /** What a dry run of a copy into a store tells. */
 export function showImportPlan(plan: ImportPlan, target: Store, face: Face): number {
   showMoves(importing(plan), face);
   showConflicts(plan.conflicts, target, face);
-  const exit = plan.conflicts.length === 0 ? 0 : errorTable.conflict.exit;
   const files = plan.fileBytes === 0 ? '' : `, from ${bytesText(plan.fileBytes)} of files`;
   const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.narBytes)}${files})`;
-  return showDry(importing(plan), `Would copy ${what} into ${target.url}`, { exit, face });
+  return showDry(importing(plan), `Would copy ${what} into ${target.url}`, face);
 }
 
 function showMoves({ moves, present, excluded }: Moving, face: Face): void {
@@ -80,10 +79,11 @@ function showMoves({ moves, present, excluded }: Moving, face: Face): void {
 }
 
 function showDry(
-  { moves, present, excluded, unwanted, isOfRoots = false, narBytes, fileBytes }: Moving,
+  { moves, present, excluded, conflicts, unwanted, isOfRoots = false, narBytes, fileBytes }: Moving,
   would: string,
-  { exit, face }: { readonly exit: number; readonly face: Face },
+  face: Face,
 ): number {
+  const exit = conflicts.length === 0 ? 0 : errorTable.conflict.exit;
   const left = excluded.size === 0 ? '' : `, ${counted(excluded.size, 'path')} left out`;
   face.show(
     {
@@ -95,6 +95,7 @@ function showDry(
       present: present.size,
       excluded: excluded.size,
       ...(unwanted ? { unwanted: unwanted.length } : {}),
+      conflicts: conflicts.map(({ path }) => path),
       narBytes,
       fileBytes,
     },
@@ -139,8 +140,11 @@ export function showConflicts(
 interface Ending {
   readonly source: { readonly url: string };
   readonly ms: number;
+  readonly isSigned: boolean;
   readonly face: Face;
 }
+
+const whatWasThere = 'What was there keeps the signatures that it has';
 
 /** What came of a copy into a cache. */
 export function showCopySummary(
@@ -155,7 +159,6 @@ export function showCopySummary(
     face,
   }: Ending & {
     readonly target: Storage;
-    readonly isSigned: boolean;
     readonly packing: Packing | undefined;
   },
 ): number {
@@ -175,12 +178,10 @@ export function showCopySummary(
   const afterwards = [
     ...(unread > 0
       ? [
-          `${counted(unread, 'file')} ${unread === 1 ? 'was' : 'were'} not read: "granary verify" proves them.`,
+          `${counted(unread, 'file')} ${unread === 1 ? 'was' : 'were'} not read; "granary verify" proves what is there.`,
         ]
       : []),
-    ...(isSigned && present.size > 0
-      ? [`What was there keeps the signatures that it has; "granary sign" signs it too.`]
-      : []),
+    ...(isSigned && present.size > 0 ? [`${whatWasThere}; "granary sign" signs it too.`] : []),
   ];
   face.show(
     {
@@ -212,7 +213,7 @@ export function showCopySummary(
 export function showImportSummary(
   { present, excluded, conflicts, roots }: ImportPlan,
   { added, narBytes, failed, held }: ImportSummary,
-  { source, target, ms, face }: Ending & { readonly target: Store },
+  { source, target, ms, isSigned, face }: Ending & { readonly target: Store },
 ): number {
   showFailed(failed, face);
   showConflicts(conflicts, target, face);
@@ -220,6 +221,7 @@ export function showImportSummary(
   const what =
     added === 0 ? 'nothing new' : `${counted(added, 'path')} copied, ${bytesText(narBytes)}`;
   const rest = phrases(leftBehind({ excluded, failed, held }));
+  const unsigned = isSigned && present.size > 0 ? ` ${whatWasThere}.` : '';
   const root = added > 0 && exit === 0 ? roots[0] : undefined;
   const keep =
     root === undefined
@@ -241,7 +243,7 @@ export function showImportSummary(
       narBytes,
       seconds: ms / 1000,
     },
-    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest}; ${secondsText(ms)}.${keep}`,
+    `${target.url}: ${what}, ${counted(present.size, 'path')} already there${rest}; ${secondsText(ms)}.${unsigned}${keep}`,
   );
   return exit;
 }

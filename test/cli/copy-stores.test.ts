@@ -1,13 +1,23 @@
 /** `granary copy` and `granary info` with stores, as a user calls them. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join, relative } from 'node:path';
 import { test } from 'node:test';
 import { sha256 } from '../../src/format/hash.ts';
 import { generateKey } from '../../src/format/key.ts';
 import { dumpTree } from '../../src/store/filesystem.ts';
 import { contentOf, proofOf } from '../cache/proof.ts';
-import { ended, granary, startGranary } from '../granary.ts';
+import { ended, granary, repository, startGranary } from '../granary.ts';
+import { serve } from '../storage/http-server.ts';
 import { makeDatabase } from '../store/made-database.ts';
 import { receivingDaemon } from '../store/receiving-daemon.ts';
 import { temporaryFolder } from '../temporary.ts';
@@ -49,6 +59,7 @@ const narInfosOf = async (dir: string): Promise<number> => {
   return narInfos;
 };
 
+const web = await serve(temporaryFolder(), (_, reply) => reply.writeHead(404).end());
 const socket = 'unix:///no/such/socket';
 for (const [what, args, message] of [
   [
@@ -225,6 +236,7 @@ test('into a store goes what it lacks, and the summary tells', async () => {
     missing: 2,
     present: 0,
     excluded: 0,
+    conflicts: [],
     narBytes,
   });
   assert.equal(daemon.valid.size, 0);
@@ -258,6 +270,45 @@ test('into a store goes what it lacks, and the summary tells', async () => {
   });
   const signatures = [...daemon.valid.values()].map(info => info.signatures.length);
   assert.deepEqual(signatures.sort(), [1, 1, 2], 'what was there is not signed');
+});
+
+test('a summary tells what --sign has not signed, since it was there', async () => {
+  const { socket } = await receivingDaemon();
+  const told = /What was there keeps the signatures that it has/;
+  for (const to of [`unix://${socket}`, fresh()]) {
+    const args = ['copy', '--from', cache, '--to', to, '--sign', secret];
+    assert.doesNotMatch(await output(0, ...args, app), told);
+    assert.match(await output(0, ...args), told);
+    assert.doesNotMatch(await output(0, ...args.slice(0, -2)), told);
+  }
+});
+
+test('docs/json.md names what the summaries of a copy hold', async () => {
+  const row = /^\| \| `copy`: (`source`.*)$/m.exec(
+    readFileSync(join(repository, 'docs/json.md'), 'utf8'),
+  )![1]!;
+  const [whole, planned] = row
+    .replace(/\([^)]*\)/g, '')
+    .split(';')
+    .map(part => [...part.matchAll(/`(\w+)`/g)].map(([, field]) => field));
+  for (const [fields, more] of [
+    [whole, []],
+    [planned, ['--dry-run']],
+  ] as const) {
+    const told = await output(0, 'copy', '--json', '--from', cache, '--to', fresh(), ...more);
+    const { type, ok, exit, ...summary } = summaryOf(told);
+    assert.deepEqual(Object.keys(summary).sort(), fields!.toSorted());
+  }
+});
+
+test('files that --link shared are told as not read, but for those that --sign has proven', async () => {
+  const args = (...more: readonly string[]) => ['copy', '--from', cache, '--to', fresh(), ...more];
+  assert.match(
+    await output(0, ...args('--link')),
+    /3 files were not read; "granary verify" proves/,
+  );
+  for (const more of [[], ['--link', '--sign', secret]])
+    assert.doesNotMatch(await output(0, ...args(...more)), /not read/);
 });
 
 test('auto is the daemon, and a store goes into another', async () => {
@@ -333,27 +384,27 @@ test('info tells what a store says of paths', async () => {
   }
 });
 
-/** The same paths, of which the first has other content. */
-function otherStore(): string {
+/** The same paths, of which the first have this content. */
+function storeOf(contents: readonly string[]): { readonly store: string; readonly real: string } {
   const root = join(temporaryFolder(), 'root');
   mkdirSync(join(root, 'nix/store'), { recursive: true });
   const changed = rows.map((row, at) => {
     const file = join(root, row.path);
-    writeFileSync(file, at === 0 ? 'other' : row.path.slice(44));
+    writeFileSync(file, contents[at] ?? row.path.slice(44));
     const nar = Buffer.concat([
       ...dumpTree(file, { block: () => Buffer.alloc(1 << 10), listing: false }),
     ]);
     return { ...row, hash: sha256(nar), narSize: nar.length };
   });
   makeDatabase(join(root, 'nix/var/nix'), changed, [1, 2]);
-  return `local?root=${root}`;
+  return { store: `local?root=${root}`, real: join(root, 'nix/store') };
 }
 
 test('one path with two NARs is a conflict, from a store or into one: what is there stays', async () => {
   const to = fresh();
   await output(0, 'copy', '--from', store, '--to', to, app);
   const before = contentOf(to);
-  const changed = otherStore();
+  const { store: changed } = storeOf(['other']);
   for (const more of [['--dry-run'], []]) {
     const args = ['copy', '--json', '--from', changed, '--to', to, ...more, app, other];
     const { code, stdout } = await granary(args);
@@ -369,6 +420,13 @@ test('one path with two NARs is a conflict, from a store or into one: what is th
   const daemon = await receivingDaemon();
   const its = `unix://${daemon.socket}`;
   await output(0, 'copy', '--from', store, '--to', its, app);
+  for (const ends of [
+    ['--from', changed, '--to', its],
+    ['--from', cache, '--to', to],
+  ]) {
+    const planned = await output(7, 'copy', '--dry-run', '--json', ...ends, app);
+    assert.deepEqual(summaryOf(planned).conflicts, [app]);
+  }
   const { code, stderr } = await granary(['copy', '--from', changed, '--to', its, app, other]);
   assert.equal(code, 7, stderr);
   assert.match(stderr, /Cannot copy .*-app: .* unix:.* with .*; it keeps its own\.$/m);
@@ -376,29 +434,61 @@ test('one path with two NARs is a conflict, from a store or into one: what is th
 });
 
 test('who closes a cache is remembered by its address, without what opens it, and a list by its name', async () => {
-  const list = join(temporaryFolder(), 'have.txt');
+  const dir = temporaryFolder();
+  const list = join(dir, 'have.txt');
+  const netrc = join(dir, 'netrc');
+  const installed = join(dir, 'installed');
   writeFileSync(list, `${lib}\n`);
-  for (const from of [store, cache]) {
+  writeFileSync(netrc, 'machine 127.0.0.1 login me password s3cret');
+  await output(0, 'copy', '--from', store, '--to', installed, lib);
+  const { url } = await serve(installed);
+  const open = url.replace('//', '//me:s3cret@');
+  for (const [named, remembered] of [
+    [list, 'have.txt'],
+    [relative('.', installed), installed],
+    [open, url],
+    [`${url}?netrc-file=${netrc}`, url],
+  ] as const)
+    for (const from of [store, cache]) {
+      const to = fresh();
+      await output(0, 'copy', '--from', from, '--to', to, '--exclude', named, app);
+      const file = join(to, 'granary/closed-by.json');
+      assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')), [remembered]);
+      if (remembered === 'have.txt') continue;
+      assert.match(await output(1, 'verify', to), new RegExp(`closed-by.json names ${remembered}`));
+      await output(0, 'verify', '--with', remembered, to);
+    }
+});
+
+test('a file of the store that is no list is a closure', async () => {
+  for (const content of [
+    '#!/bin/sh\nexec app\n',
+    '# a script of comments\n',
+    '',
+    'Derive([],[])',
+  ]) {
+    const { store, real } = storeOf([content, content]);
     const to = fresh();
-    await output(0, 'copy', '--from', from, '--to', to, '--exclude', list, app);
-    assert.deepEqual(JSON.parse(readFileSync(join(to, 'granary/closed-by.json'), 'utf8')), [
-      'have.txt',
-    ]);
+    const inStore = join(real, lib.slice('/nix/store/'.length));
+    await output(0, 'copy', '--from', store, '--to', to, '--exclude', inStore, app);
+    assert.equal((await proofOf(to)).narInfos, 1, content);
   }
 });
 
-test('a file of the store that is no list is a closure, and a list that cannot be read is told', async () => {
-  const to = fresh();
-  const inStore = join(real, lib.slice('/nix/store/'.length));
-  await output(0, 'copy', '--from', store, '--to', to, '--exclude', inStore, app);
-  assert.equal((await proofOf(to)).narInfos, 1);
-  const { code, stderr } = await granary([
-    ...['copy', '--from', store, '--to', fresh(), app],
-    ...['--exclude', `/${'x'.repeat(300)}`],
-  ]);
-  assert.equal(code, 2, stderr);
-  assert.match(stderr, /Cannot look for \/x+: /);
-});
+for (const [what, named, code, message] of [
+  ['a list with too long a name', `/${'x'.repeat(300)}`, 2, /Cannot look for \/x+: the name is/],
+  ['a URL with a long part', `${web.url}/${'x'.repeat(300)}`, 3, /there is no nix-cache-info/],
+  ['a list in no folder', join(folder, 'roots/list'), 2, /roots is a file, not a directory/],
+  ['a folder with no cache', folder, 2, /neither nix-cache-info nor a narinfo/],
+] as const)
+  test(`--exclude of ${what} exits with ${code}`, async () => {
+    for (const from of [store, cache]) {
+      const args = ['copy', '--from', from, '--to', fresh(), '--exclude', named, app];
+      const { code: exit, stderr } = await granary(args);
+      assert.equal(exit, code, stderr);
+      assert.match(stderr, message);
+    }
+  });
 
 test('what a build has made in the Nix store is not added to, not even by root', async () => {
   const inside = join(temporaryFolder(), `${'0'.repeat(32)}-cache`);
@@ -417,11 +507,81 @@ test('what a build has made in the Nix store is not added to, not even by root',
   assert.deepEqual(contentOf(inside), before);
 });
 
-test('what a cache says cannot steer the terminal', async () => {
+test('nothing is made in what Nix has sealed, not even by root; a build may make what is not there yet', async () => {
+  const built = join(temporaryFolder(), `${'0'.repeat(32)}-built`);
+  mkdirSync(built);
+  const below = join(built, 'cache');
+  const ways = [
+    ['make', '--from', store, app],
+    ['copy', '--from', store, app],
+    ['copy', '--from', cache],
+  ];
+  for (const way of ways) {
+    await output(0, ...way, '--to', below);
+    rmSync(below, { recursive: true });
+  }
+  const link = join(temporaryFolder(), 'result');
+  symlinkSync(built, link);
+  chmodSync(built, 0o555);
+  for (const to of [link, join(link, 'cache'), below])
+    for (const way of ways) {
+      const { code, stderr } = await granary([...way, '--to', to]);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, /it lies in a Nix store, where nothing may change; name another folder/);
+    }
+  assert.deepEqual(readdirSync(built), []);
+});
+
+test('a compression that cannot be read here is usage, and hides no damage', async () => {
+  const bad = fresh();
+  await output(0, 'copy', '--from', cache, '--to', bad);
+  const edit = (path: string, change: (text: string) => string): void => {
+    const file = join(bad, `${path.slice(11, 43)}.narinfo`);
+    writeFileSync(file, change(readFileSync(file, 'latin1')));
+  };
+  const bzip2 = Buffer.from('425a6839314159265359', 'hex');
+  writeFileSync(join(bad, 'nar/x.bz2'), bzip2);
+  edit(other, text =>
+    text
+      .replace(/^URL: .*$/m, 'URL: nar/x.bz2')
+      .replace(/^Compression: .*$/m, 'Compression: bzip2')
+      .replace(/^FileHash: .*$/m, `FileHash: ${sha256(bzip2)}`)
+      .replace(/^FileSize: .*$/m, `FileSize: ${bzip2.length}`),
+  );
+  const ways = async () => [
+    ['--to', fresh(), '--recompress', 'zstd'],
+    ['--to', fresh(), '--sign', secret],
+    ['--to', `unix://${(await receivingDaemon()).socket}`],
+  ];
+  for (const way of await ways()) {
+    const { code, stderr } = await granary(['copy', '--from', bad, ...way]);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /bzip2/);
+  }
+  edit(app, text => text.replace(/^NarSize: .*$/m, 'NarSize: 9'));
+  for (const way of await ways()) {
+    const { code, stderr } = await granary(['copy', '--from', bad, ...way]);
+    assert.equal(code, 5, stderr);
+    assert.match(stderr, /bzip2/);
+  }
+});
+
+test('what a cache says is text, and cannot steer the terminal', async () => {
   const hostile = fresh();
   await output(0, 'copy', '--from', cache, '--to', hostile, app);
-  const file = join(hostile, 'nix-cache-info');
-  writeFileSync(file, `${readFileSync(file, 'utf8')}Note: \x1b]0;owned\x07\n`);
-  const told = await output(0, 'info', hostile);
-  assert.match(told, /Note: \\x1b\]0;owned\\x07/);
+  const edit = (name: string, change: (text: string) => string): void => {
+    const file = join(hostile, name);
+    writeFileSync(file, change(readFileSync(file, 'utf8')));
+  };
+  edit('nix-cache-info', text => `${text}Note: \x1b]0;owned\x07 café\x9b\n`);
+  edit(`${'1'.repeat(32)}.narinfo`, text =>
+    text.replace('URL: nar/', 'URL: nar/\x1b[2Jé').replace('Sig: old', 'Sig: \x1b[2Jé'),
+  );
+  const told = await output(0, 'info', '--all', hostile);
+  assert.match(told, /^ {2}Note: \\x1b\]0;owned\\x07 café\\x9b$/m);
+  assert.match(told, /^ {2}file: nar\/\\x1b\[2Jé\w+\.nar/m);
+  assert.equal(told.match(/^ {2}signed by: \\x1b\[2Jé-1\b/gm)?.length, 2);
+  const { code, stderr } = await granary(['copy', '--from', hostile, '--to', fresh()]);
+  assert.equal(code, 5, stderr);
+  assert.doesNotMatch(stderr, /\x1b/);
 });

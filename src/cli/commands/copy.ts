@@ -1,5 +1,4 @@
 /** `granary copy`: paths between caches and stores, whichever is at either end. */
-import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { GranaryError } from '../../errors.ts';
 import { executeCopy } from '../../flow/copy.ts';
@@ -15,7 +14,7 @@ import { openStore, openStoreToWrite } from '../../store/open.ts';
 import { findRoot } from '../../store/roots.ts';
 import type { Store } from '../../store/store.ts';
 import type { Arguments } from '../arguments.ts';
-import { openCacheToRead, refuseReadOnly } from '../caches.ts';
+import { openCacheToRead, refuseToAdd, refuseUnwritable } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import { kindOf } from '../ends.ts';
 import { exclusionOf } from '../exclusion.ts';
@@ -171,7 +170,8 @@ async function into(to: string, { args, face, start }: Run, supply: Supply): Pro
     report: progress => face.progress(progress),
   });
   face.done();
-  return showImportSummary(plan, done, { source: supply, target, ms: Date.now() - start, face });
+  const [ms, isSigned] = [Date.now() - start, keys.length > 0];
+  return showImportSummary(plan, done, { source: supply, target, ms, isSigned, face });
 }
 
 const openTarget = (to: string, args: Arguments): Storage =>
@@ -205,7 +205,8 @@ async function moved(from: string, to: string, { args, face, roots, start }: Run
   const source = await openCacheToRead(from);
   const target = openTarget(to, args);
   if (source.url === target.url) throw toItself(target.url);
-  if (existsSync(target.url)) refuseReadOnly('copy into', target);
+  await refuseToAdd('copy into', target);
+  refuseUnwritable('copy into', target.url);
   const link = args.has('link');
   const far = [source, target].find(({ local }) => !local);
   if (link && far)
@@ -237,8 +238,7 @@ async function moved(from: string, to: string, { args, face, roots, start }: Run
     report: progress => face.progress(progress),
   });
   face.done();
-  const ms = Date.now() - start;
-  const isSigned = keys.length > 0;
+  const [ms, isSigned] = [Date.now() - start, keys.length > 0];
   return showCopySummary(plan, copied, { source, target, ms, isSigned, packing: recompress, face });
 }
 

@@ -1,4 +1,5 @@
 /** `granary info`: what a cache or a store says of paths, or a cache of itself. */
+import { readable } from '../../bytes.ts';
 import { readText } from '../../cache/cache.ts';
 import { GranaryError } from '../../errors.ts';
 import { closureOf, infosOf } from '../../flow/closure.ts';
@@ -93,12 +94,12 @@ function textOf({ path, narHash, narSize, file, ...info }: Told): string {
     [
       'file',
       file &&
-        `${file.url}, ${file.compression}${file.fileSize === undefined ? '' : `, ${bytesText(file.fileSize)}`}`,
+        `${readable(file.url)}, ${file.compression}${file.fileSize === undefined ? '' : `, ${bytesText(file.fileSize)}`}`,
     ],
     ['references', info.references.map(each => `\n    ${each}`).join('') || 'none'],
     ['deriver', info.deriver],
     ['content address', info.ca],
-    ['signed by', info.signatures.map(keyNameOf).join(', ') || 'nobody'],
+    ['signed by', info.signatures.map(each => readable(keyNameOf(each))).join(', ') || 'nobody'],
   ];
   return [
     path,
@@ -143,11 +144,11 @@ async function showCache(
       `${storage.url}: ${counted(infos.length, 'path')}, of which ${counted(roots.length, 'root')} nobody refers to`,
       `  NARs: ${bytesText(sizes.narBytes)}, in files of ${bytesText(sizes.fileBytes)}`,
       `  compression: ${list(compressions)}`,
-      `  signed by: ${list(signers)}; ${unsigned} by nobody, and without a content address`,
+      `  signed by: ${readable(list(signers))}; ${unsigned} by nobody, and without a content address`,
       ...(said ?? 'There is no nix-cache-info')
         .trimEnd()
         .split('\n')
-        .map(line => `  ${line}`),
+        .map(line => `  ${readable(line)}`),
     ].join('\n'),
   );
 }
