@@ -1,7 +1,7 @@
 /**
  * A store on another machine, behind ssh: what nix-copy-closure does, both ways. Whoever logs in there asks `nix-store
- * --serve --write`, which proves NarHash and size of what it is given, and believes the user who logs in: it asks for no
- * signature.
+ * --serve --write`, which proves NarHash and size of what it is given, and asks for no signature, unless a daemon
+ * writes the store for who logs in.
  */
 import { GranaryError } from '../errors.ts';
 import { readNumber, readPaths } from '../format/daemon-wire.ts';
