@@ -90,8 +90,10 @@ export function storeSupply(store: Store, roots: readonly StorePath[]): Supply<P
     for await (const bytes of await narOf(store.content(info.path), { block, listing: false })) {
       sum.update(bytes);
       narSize += bytes.length;
-      if (narSize > info.narSize)
-        throw refused(info, store.url, `its NAR has more than ${info.narSize} bytes`);
+      if (narSize > info.narSize) {
+        const why = `its NAR has more than the ${info.narSize} bytes that the store says`;
+        throw refused(info, store.url, `${why}; ${store.advice(info.path)}`);
+      }
       yield bytes;
     }
     return { narHash: hashOf('sha256', sum.digest()), narSize };
