@@ -1,4 +1,4 @@
-/** The checking threads, seen from the main thread: started when they are needed, and no more than that. */
+/** The checking threads, seen from the main thread: started when they are needed (for nothing, none is), and no more than that. */
 import { dirname, extname } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
@@ -29,8 +29,8 @@ export class CheckPool implements AsyncDisposable {
   readonly #idle: Worker[] = [];
 
   /** Checks some files, in order. There are as many threads as calls at once. */
-  files(tasks: readonly CheckTask[]): Promise<readonly CheckResult[]> {
-    return this.#ask({ tasks });
+  async files(tasks: readonly CheckTask[]): Promise<readonly CheckResult[]> {
+    return tasks.length === 0 ? [] : this.#ask({ tasks });
   }
 
   /** Reads narinfos; of those that went away, nothing. */
@@ -44,8 +44,8 @@ export class CheckPool implements AsyncDisposable {
   }
 
   /** Copies files as they are. Throws what keeps a copy from being written. */
-  copies(tasks: readonly CopyTask[]): Promise<readonly CopyResult[]> {
-    return this.#ask({ copies: tasks });
+  async copies(tasks: readonly CopyTask[]): Promise<readonly CopyResult[]> {
+    return tasks.length === 0 ? [] : this.#ask({ copies: tasks });
   }
 
   /** Keys travel as the objects that they are: their text is nowhere. */
