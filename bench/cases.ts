@@ -1,5 +1,4 @@
 /** What is measured against what, and the goals: medians of ratios in one run, on two cores. */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Corpus } from '../test/clients/corpus.ts';
 import { scratch } from '../test/clients/kept.ts';
@@ -261,10 +260,3 @@ const oneCase = (name: string, on: On, options: readonly string[]): Case => ({
     },
   ],
 });
-
-/** A new folder in which client and root may write. */
-export function newTarget(): string {
-  const dir = join(scratch(), 'cache');
-  mkdirSync(join(dir, '..'), { recursive: true });
-  return dir;
-}

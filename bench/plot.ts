@@ -1,10 +1,10 @@
 /** How time and memory grow with the number of paths and with the bytes: one SVG, drawn from measurements. */
-import { rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { newTarget } from './cases.ts';
 import { many, oneFile } from './corpora.ts';
 import type { Cost } from './measure.ts';
 import { granary, granaryMake } from './peers.ts';
+import { dropTarget, newTarget } from './target.ts';
 
 interface Point extends Cost {
   readonly x: number;
@@ -51,11 +51,13 @@ async function growth(xs: readonly number[], corpusOf: CorpusOf): Promise<readon
   };
   for (const x of xs) {
     const corpus = await corpusOf(x);
-    const to = newTarget();
+    const [first, to] = [newTarget(), newTarget()];
+    await granaryMake()(corpus, first); // for the file system's cache
+    dropTarget(first);
     series.make.push({ x, ...(await granaryMake()(corpus, to)) });
     series.verify.push({ x, ...(await granary(['verify', '--quiet', to])) });
     series['verify --quick'].push({ x, ...(await granary(['verify', '--quick', '--quiet', to])) });
-    rmSync(to, { recursive: true, force: true });
+    dropTarget(to);
   }
   return Object.entries(series).map(([name, points]) => ({ name, points }));
 }

@@ -2,15 +2,16 @@
  * `npm run bench [NAME...] [-- --pairs N]`: prepares what is packed, runs us and the peers in turn, and
  * prints medians and ratios. README.md tells how to read them.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ages, nix, whyNoClients } from '../test/clients/nix.ts';
-import { type Case, cases, newTarget, type Peer } from './cases.ts';
+import { type Case, cases, type Peer } from './cases.ts';
 import { type Cost, median } from './measure.ts';
 import { plot } from './plot.ts';
 import { profile } from './profile.ts';
+import { dropTarget, newTarget } from './target.ts';
 
 interface Row {
   readonly case: string;
@@ -29,13 +30,6 @@ interface Row {
 interface Sample extends Cost {
   readonly fileBytes: number;
 }
-
-/**
- * Where so many files have just been deleted, ext4 is slow to make new ones: it looks for inodes that
- * were not in use for five minutes (2,000 paths: 2.7 s and not 0.8). Such a folder stays to the end.
- */
-const manyFiles = 1000;
-const filesIn = (dir: string): number => (existsSync(dir) ? readdirSync(dir).length : 0);
 
 /** What is no comparison. */
 const others: Readonly<Record<string, () => Promise<void>>> = {
@@ -98,7 +92,7 @@ async function runCase({ name, ours, peers, seconds }: Case, rounds: number): Pr
       const to = newTarget();
       const cost = await run(to);
       if (round >= 0) samples[at]!.push({ ...cost, fileBytes: bytesBelow(to) });
-      if (filesIn(to) < manyFiles) rmSync(to, { recursive: true, force: true });
+      dropTarget(to);
       if (round < 0 && at === 0) break;
     }
   const [own, ...others] = samples;
