@@ -7,6 +7,7 @@ import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ages, nix, whyNoClients } from '../test/clients/nix.ts';
+import { execute } from '../test/clients/process.ts';
 import { type Case, cases, type Peer } from './cases.ts';
 import { type Cost, median } from './measure.ts';
 import { plot } from './plot.ts';
@@ -90,6 +91,7 @@ async function runCase({ name, ours, peers, seconds }: Case, rounds: number): Pr
   for (let round = -1; round < rounds; round++)
     for (const [at, { run }] of all.entries()) {
       const to = newTarget();
+      await execute(['sync'], { env: process.env }); // what the one before wrote is not written at this one's cost
       const cost = await run(to);
       if (round >= 0) samples[at]!.push({ ...cost, fileBytes: bytesBelow(to) });
       dropTarget(to);
