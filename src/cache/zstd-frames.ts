@@ -10,10 +10,11 @@
  * where a frame states a small content, as ours do, else as a stream in bounded memory.
  */
 
-import { constants, createZstdDecompress, zstdDecompressSync } from 'node:zlib';
-import { type Bytes, keptBytes, release } from '../bytes.ts';
+import { constants, createZstdDecompress } from 'node:zlib';
+import { type Bytes, keptBytes } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { blocks, through } from './zlib-stream.ts';
+import { zstdContent } from './zstd-context.ts';
 
 const frameMagic = 0xfd2fb528;
 const skippableMagic = 0x184d2a50; // and the fifteen that follow
@@ -45,7 +46,7 @@ export async function* readZstd(
   { lent = false, from = 0, passedOver }: ZstdReading = {},
 ): AsyncGenerator<Uint8Array> {
   const cursor = new Cursor(bytes);
-  const whole = new Gathered();
+  const room = spareRooms.pop() ?? { frame: new Gathered(), content: Buffer.alloc(0) };
   let left = from;
   const isBefore = (size: number): boolean => {
     const before = size <= left;
@@ -54,16 +55,24 @@ export async function* readZstd(
     return before;
   };
   try {
-    do yield* readFrame(cursor, whole, { lent, isBefore });
+    do yield* readFrame(cursor, room, { lent, isBefore });
     while (!(await cursor.ended()));
   } finally {
+    if (spareRooms.length === 0) spareRooms.push(room);
     await cursor.close();
   }
 }
 
+/** Room for a frame and its content. The next file is read in the same, so that reading many leaves nothing to collect. */
+interface Room {
+  readonly frame: Gathered;
+  content: Buffer;
+}
+const spareRooms: Room[] = [];
+
 async function* readFrame(
   cursor: Cursor,
-  gathered: Gathered,
+  room: Room,
   { lent, isBefore }: { readonly lent: boolean; readonly isBefore: (size: number) => boolean },
 ): AsyncGenerator<Uint8Array> {
   const start = cursor.offset;
@@ -83,13 +92,14 @@ async function* readFrame(
     for await (const _ of rest);
     return;
   }
+  const gathered = room.frame;
   gathered.begin(magic, ...header.parts);
   if (contentSize !== undefined && contentSize <= wholeContent) {
     for (let next = await rest.next(); ; next = await rest.next()) {
       if (next.done) {
-        const content = decompressWhole(gathered.bytes, contentSize, start);
+        const into = contentRoom(contentSize, lent ? room : undefined);
+        const content = decompressWhole(gathered.bytes, into, start);
         if (contentSize > 0) yield content;
-        if (lent && contentSize > keptBytes) release(content);
         return;
       }
       gathered.add(next.value);
@@ -107,20 +117,23 @@ async function* readFrame(
   yield* through(engine, blocks(frame, streamBlock), 'zstd');
 }
 
-function decompressWhole(frame: Buffer, size: number, start: number): Uint8Array {
-  let content: Buffer;
+/** A byte more than the content. What is small is in a buffer of its own: who was lent it may keep it. */
+function contentRoom(size: number, room: Room | undefined): Buffer {
+  if (!room || size <= keptBytes) return Buffer.allocUnsafe(size + 1);
+  if (room.content.length <= size) room.content = Buffer.allocUnsafeSlow(size + 1);
+  return room.content.subarray(0, size + 1);
+}
+
+function decompressWhole(frame: Buffer, into: Buffer, start: number): Uint8Array {
+  let size: number;
   try {
-    // One byte of room more than the content, or zlib sets out to fill a second buffer.
-    content = zstdDecompressSync(frame, {
-      chunkSize: Math.max(size + 1, constants.Z_MIN_CHUNK),
-      maxOutputLength: Math.max(size, 1),
-    });
+    size = zstdContent(frame, into);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw malformed(reason, start, error);
   }
-  if (content.length !== size) throw malformed('a frame states another content size', start);
-  return content;
+  if (size !== into.length - 1) throw malformed('a frame states another content size', start);
+  return into.subarray(0, size);
 }
 
 interface Header {

@@ -1,12 +1,13 @@
 /** A checking thread: reads files of a cache on this machine, narinfos or NARs, and says what they are; it may copy them meanwhile. */
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { checkNar, type NarClaim, type NarFacts } from '../cache/nar-check.ts';
 import { type Hash, type HashAlgorithm, hashOf } from '../format/hash.ts';
 import { parsePublicKey, type SecretKey } from '../format/key.ts';
 import type { StoreDir } from '../format/store-path.ts';
 import { directoryStorage } from '../storage/directory.ts';
+import { writeFully } from '../storage/write-fully.ts';
 import { fileChunks } from './file-chunks.ts';
 import { type Narration, narrationsIn } from './narration.ts';
 import { type Signed, type SignTask, type SignWanted, signedIn } from './signed.ts';
@@ -124,7 +125,7 @@ function copyOf({ from, to, algorithm }: CopyTask): CopyResult {
       if (chunk!.done) break;
       const bytes = chunk!.value;
       sum.update(bytes);
-      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+      writeFully(fd, bytes);
       fileSize += bytes.length;
     }
   } finally {

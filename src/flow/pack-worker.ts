@@ -1,14 +1,14 @@
 /** A packing thread: trees, or NARs of a daemon, in; compressed NARs with all their sums out, in one read of each. */
 import { createHash, hash, type Hash as OpenSum } from 'node:crypto';
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, rmSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
-import { release } from '../bytes.ts';
 import { codecFor } from '../cache/codec.ts';
 import { GranaryError, systemError } from '../errors.ts';
 import { debugMembersIn } from '../format/debug-info.ts';
 import { type Hash, hashOf } from '../format/hash.ts';
 import { type ListingNode, printListing } from '../format/nar-listing.ts';
+import { writeFully } from '../storage/write-fully.ts';
 import { openContents } from '../store/content.ts';
 import {
   blocksAreBig,
@@ -219,20 +219,11 @@ class PackedFile implements Disposable {
   }
 }
 
-function writeFully(fd: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
-}
-
-/**
- * The piece that a block becomes, written in the block's place, so that no other buffer has to travel. What
- * node:zlib made is given back at once: V8 would let 64 MiB of such memory gather in every thread, and
- * collecting it by hand each 8 MiB took a sixth of the CPU time.
- */
+/** The piece that a block becomes, written in the block's place, so that no other buffer has to travel. */
 async function compressed(block: Uint8Array): Promise<Uint8Array> {
   const piece = await codec.compressPiece!(block, settings.level);
   const place = new Uint8Array(block.buffer, 0, piece.length);
   place.set(piece);
-  release(piece);
   return place;
 }
 

@@ -2,13 +2,14 @@
  * Moves paths between caches with another compression: threads unpack each NAR file, prove it against its narinfo, and
  * pack what comes out as `make` would, in one pass. What lies far away is spooled first.
  */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import type { WritableCompression } from '../cache/codec.ts';
 import { GranaryError } from '../errors.ts';
 import type { BareInfo, NarInfo } from '../format/narinfo.ts';
 import { hashPart } from '../format/store-path.ts';
 import { openSpool, type Spool } from '../storage/spool.ts';
 import type { Storage } from '../storage/storage.ts';
+import { writeFully } from '../storage/write-fully.ts';
 import { each } from './each.ts';
 import { guarded, type Landing, refused, type Transfer, writeError } from './landing.ts';
 import { narFileIn, promised, type Refuse } from './nar-file.ts';
@@ -118,7 +119,7 @@ async function fetchTo(file: string, info: NarInfo, source: Storage): Promise<vo
         throw refuse(`neither its narinfo nor the server says how big ${url} is`);
       if (size > limit)
         throw refuse(`${url} has over ${limit} bytes, its narinfo says ${fileSize}`);
-      for (let at = 0; at < chunk.length; ) at += writeSync(fd, chunk, at);
+      writeFully(fd, chunk);
     }
   } finally {
     closeSync(fd);

@@ -1,5 +1,5 @@
 /** Takes paths out of another cache as they are: the compressed file moves, after it was proven. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { narKey } from '../cache/cache.ts';
 import { codecs, type WritableCompression } from '../cache/codec.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
@@ -9,6 +9,7 @@ import type { Signature } from '../format/signature.ts';
 import { hashPart, type StorePath } from '../format/store-path.ts';
 import { openSpool, spooled } from '../storage/spool.ts';
 import type { Storage } from '../storage/storage.ts';
+import { writeFully } from '../storage/write-fully.ts';
 import { each } from './each.ts';
 import { narFileIn } from './nar-file.ts';
 import type { Publisher } from './publisher.ts';
@@ -69,7 +70,7 @@ async function spoolChecked(
   try {
     async function* written(): AsyncGenerator<Uint8Array> {
       for await (const chunk of found.bytes) {
-        for (let at = 0; at < chunk.length; ) at += writeSync(fd, chunk, at);
+        writeFully(fd, chunk);
         yield chunk;
       }
     }

@@ -47,6 +47,7 @@ import {
   type Thing,
   temporaryName,
 } from './storage.ts';
+import { stepsOf } from './write-fully.ts';
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 const smallBytes = 256 * 1024;
@@ -273,7 +274,7 @@ async function writeNew(file: string, body: Body): Promise<void> {
   } else {
     await using handle = await open(file, 'wx');
     for await (const chunk of body.open()) {
-      await handle.writev([chunk]);
+      for (const part of stepsOf(chunk)) await handle.writev([part]);
       size += chunk.length;
     }
   }

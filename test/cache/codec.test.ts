@@ -18,7 +18,9 @@ async function pack(codec: Codec, bytes: Buffer, options: Options = {}): Promise
       packed.push(chunk);
   } else {
     for (let at = 0; at === 0 || at < bytes.length; at += pieceSize)
-      packed.push(await codec.compressPiece!(bytes.subarray(at, at + pieceSize), level));
+      packed.push(
+        Uint8Array.from(await codec.compressPiece!(bytes.subarray(at, at + pieceSize), level)), // it is lent
+      );
   }
   return Buffer.concat(packed);
 }
