@@ -8,26 +8,16 @@ import { kept, scratch } from '../test/clients/kept.ts';
 import { type Nix, nix } from '../test/clients/nix.ts';
 import { execute } from '../test/clients/process.ts';
 import { repository } from '../test/granary.ts';
+import { bundle } from '../tools/build.ts';
 import { type Cost, measured } from './measure.ts';
 
 /** Fills `to`, and tells what that cost. */
 export type Maker = (corpus: Corpus, to: string) => Promise<Cost>;
 
-/** The program as it is published: compiled, and with the packages that it needs. */
+/** The program as it is published: in few files, and with the packages that it needs. */
 export async function builtProgram(): Promise<string> {
   const dir = scratch();
-  const { code, stderr } = await execute(
-    [
-      process.execPath,
-      join(repository, 'node_modules/typescript/bin/tsc'),
-      '-p',
-      'tsconfig.build.json',
-      '--outDir',
-      join(dir, 'dist'),
-    ],
-    { cwd: repository, env: process.env },
-  );
-  if (code !== 0) throw new Error(`Cannot compile: ${stderr}`);
+  await bundle(join(dir, 'dist'));
   cpSync(join(repository, 'bin'), join(dir, 'bin'), { recursive: true });
   copyFileSync(join(repository, 'package.json'), join(dir, 'package.json'));
   cpSync(join(repository, 'node_modules'), join(dir, 'node_modules'), {

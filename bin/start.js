@@ -9,6 +9,6 @@ process.emitWarning = (warning, ...rest) => {
 };
 
 const source = new URL('../src/cli/main.ts', import.meta.url);
-const compiled = new URL('../dist/cli/main.js', import.meta.url);
+const compiled = new URL('../dist/main.js', import.meta.url);
 const { main } = await import(existsSync(source) ? source.href : compiled.href);
 process.exitCode = await main(process.argv.slice(2));

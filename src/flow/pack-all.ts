@@ -63,8 +63,12 @@ const groupPaths = 64;
 const groupBytes = 1 << 20;
 /** How much of a compressed file comes back from its thread in memory, before it goes to a file. */
 const inMemory = 2 << 20;
-/** A thread takes tens of milliseconds to start: no more of them than there is work for. */
+/**
+ * What a thread has to have to do, or it is done before it has started: with the usual zstd one packs 2,000 tiny paths in 0.31 s
+ * and two in 0.36.
+ */
 const bytesPerThread = 16 << 20;
+const pathsPerThread = 4096;
 
 /**
  * Packs each of these, puts its NAR and hands it to the publisher, which it lets publish now and then.
@@ -80,7 +84,7 @@ export async function packAll(packs: readonly Pack[], into: PackOptions & Target
     report({ type: 'progress', ...progress });
   };
   const groups = groupsOf(packs);
-  const threads = threadsFor(groups, into.jobs);
+  const threads = threadsFor(groups, into);
   using spool = openSpool(storage);
   await using own = into.pool ? undefined : new PackPool(packSettings(storage, into));
   const pool = into.pool ?? own!;
@@ -194,9 +198,17 @@ export function groupsOf<Item extends Sized>(items: readonly Item[]): readonly (
 }
 
 /** So many threads, if there is work for them. */
-export function threadsFor(groups: readonly (readonly Sized[])[], jobs: number): number {
-  const narBytes = groups.flat().reduce((sum, { info }) => sum + info.narSize, 0);
-  return Math.min(jobs, Math.max(groups.length, Math.ceil(narBytes / bytesPerThread)));
+export function threadsFor(
+  groups: readonly (readonly Sized[])[],
+  { jobs, compression, level }: Pick<PackOptions, 'jobs' | 'compression' | 'level'>,
+): number {
+  const items = groups.flat();
+  const forBytes = items.reduce((sum, { info }) => sum + info.narSize, 0) / bytesPerThread;
+  const isQuick = compression === 'none' || (compression === 'zstd' && level <= 3);
+  const most = isQuick
+    ? forBytes + items.length / pathsPerThread
+    : Math.max(forBytes, groups.length);
+  return Math.min(jobs, Math.ceil(most));
 }
 
 /** Puts what a thread packed. */

@@ -41,7 +41,7 @@ export async function repackAll(all: readonly Transfer[], into: RepackInto): Pro
   const { source, storage, packing, jobs, progress } = into;
   const groups = groupsOf(withSoundUrls(all, into));
   if (groups.length === 0) return;
-  const threads = threadsFor(groups, jobs);
+  const threads = threadsFor(groups, { ...packing, jobs });
   using spool = openSpool(storage);
   await using pool = new PackPool(packSettings(storage, { ...packing, listings: false }));
   pool.onProgress = progress;

@@ -11,7 +11,6 @@
  *
  * Small files go by synchronous calls, which cost a tenth of a trip through the thread pool.
  */
-import { execFile } from 'node:child_process';
 import {
   closeSync,
   constants,
@@ -35,7 +34,6 @@ import {
 import { open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import { collect } from '../bytes.ts';
 import { GranaryError, systemError } from '../errors.ts';
 import { atExit } from './at-exit.ts';
@@ -67,7 +65,7 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
   const fileOf = (key: string): string => `${root}/${checkKey(key)}`; // join costs 5 µs
 
   const makeParent = (file: string): void => {
-    const parent = dirname(file);
+    const parent = file.slice(0, file.lastIndexOf('/')); // dirname costs 3 µs
     if (known.has(parent)) return;
     mkdirSync(parent, { recursive: true });
     for (let folder = parent; folder.length > root.length; folder = dirname(folder))
@@ -238,10 +236,11 @@ const here = (() => {
   return `${hostname().replace(/[^A-Za-z0-9.-]/g, '_')}.${namespace}`;
 })();
 
+const mine = `.tmp-${here}-${process.pid}-`;
 let temporaries = 0;
 /** Of a name so long that there is no room behind it, the beginning. */
 function temporaryFor(file: string): string {
-  const end = `.tmp-${here}-${process.pid}-${temporaries++}`;
+  const end = `${mine}${temporaries++}`;
   const start = file.lastIndexOf('/') + 1;
   return `${file.slice(0, start + longestName - end.length)}${end}`;
 }
@@ -357,6 +356,8 @@ function thingsIn(root: string, directory: string): readonly Thing[] | undefined
 /** One `sync -f` for the whole file system; where there is no such tool, each file by itself. */
 async function flushFileSystem(root: string, files: Iterable<string>): Promise<void> {
   try {
+    const { execFile } = await import('node:child_process'); // 4 ms, which who does not flush need not wait for
+    const { promisify } = await import('node:util');
     await promisify(execFile)('sync', ['-f', root]);
     return;
   } catch {

@@ -101,7 +101,7 @@ export function checkKey(key: string): string {
 }
 
 export const isKey = (key: string): boolean =>
-  key !== '' && !key.includes('\0') && key.split('/').every(part => !/^\.{0,2}$/.test(part));
+  !key.includes('\0') && !/(^|\/)\.{0,2}(\/|$)/.test(key);
 
 /** Whether a writer of ours left this half-written: `KEY.tmp-HOST-PID-N`. */
 export const isTemporaryKey = (key: string): boolean => temporaryName.test(key);
