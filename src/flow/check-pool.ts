@@ -28,6 +28,11 @@ export class CheckPool implements AsyncDisposable {
   readonly #all: Worker[] = [];
   readonly #idle: Worker[] = [];
 
+  /** Starts what is missing to so many threads: it takes 50 ms until one works, in which the main thread can do something else. */
+  start(threads: number): void {
+    while (this.#all.length < threads) this.#idle.push(this.#start());
+  }
+
   /** Checks some files, in order. There are as many threads as calls at once. */
   async files(tasks: readonly CheckTask[]): Promise<readonly CheckResult[]> {
     return tasks.length === 0 ? [] : this.#ask({ tasks });

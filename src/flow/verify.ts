@@ -74,6 +74,7 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   const things = await inventoryOf(storage);
   const storeDir = await storeDirFor(storage, things);
   await using pool = new CheckPool();
+  if (!quick && !roots && storage.local && isWorthThreads(things)) pool.start(jobs);
   const expected = { storeDir, keys, sigsNeeded };
   const narrated = await readNarInfos({ storage, things, expected, roots }, { jobs, pool });
   const { infos } = narrated;
@@ -107,6 +108,15 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
     warnings: tally.warning,
   };
   return { storeDir, things, infos, totals };
+}
+
+/** bytes of files, of which there is work for several threads for longer than they take to start */
+const threadsFrom = 64 << 20;
+
+function isWorthThreads(things: ReadonlyMap<string, Thing>): boolean {
+  let bytes = 0;
+  for (const { size } of things.values()) bytes += size;
+  return bytes >= threadsFrom;
 }
 
 /** Those for which it holds: the very same map, where it holds for all. */

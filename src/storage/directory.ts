@@ -208,7 +208,7 @@ export function directoryStorage(root: string, { flush = true }: DirectoryOption
       explained(`remove left-over files in ${root}`, async () => {
         let swept = 0;
         for (const key of keysBelow(root, '', '')) {
-          const file = join(root, key);
+          const file = `${root}/${key}`;
           if (!isLeftOver(file)) continue;
           rmSync(file, { force: true });
           swept += 1;
