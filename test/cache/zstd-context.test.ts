@@ -4,7 +4,13 @@ import { constants, createZstdCompress, zstdCompressSync, zstdDecompressSync } f
 import fc from 'fast-check';
 import { zstdContent, zstdFrame } from '../../src/cache/zstd-context.ts';
 
-const level = (value: number) => ({ params: { [constants.ZSTD_c_compressionLevel]: value } });
+/** The parameters of a level: the usual one has a small table. */
+const level = (value: number) => ({
+  params: {
+    [constants.ZSTD_c_compressionLevel]: value,
+    ...(value === 3 ? { [constants.ZSTD_c_hashLog]: 16 } : {}),
+  },
+});
 
 /** What a call of its own makes of it, with a context of its own. */
 const frameAlone = (content: Uint8Array, value: number): Buffer =>
