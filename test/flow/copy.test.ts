@@ -208,7 +208,32 @@ test('what another cache has with the same NAR is left out, and the union is who
   const [hole, ...others] = await findingsIn(rest);
   assert.deepEqual([hole?.id, others], ['reference-missing', []]);
   assert.ok(hole!.message.endsWith(`; granary/closed-by.json names ${base}`), hole!.message);
-  assert.deepEqual(await findingsIn(rest, { also: stored(base) }), []);
+  assert.deepEqual(await findingsIn(rest, { also: [stored(base)] }), []);
+});
+
+test('a cache that others close names them all, and the union of all is whole, in any order', async () => {
+  const [base, mid, top] = [fresh(), fresh(), fresh()];
+  const { paths } = healthy;
+  for (const [to, root, ...others] of [
+    [base, paths.base],
+    [mid, paths.lib, '--exclude', base],
+    [top, paths.app, '--exclude', mid, '--exclude', base],
+  ] as const) {
+    const made = await granary(['copy', '--from', healthy.cache, '--to', to, ...others, root]);
+    assert.equal(made.code, 0, made.stderr);
+  }
+  assert.deepEqual(narInfosIn(top), keysOf('app'));
+  const closedBy: unknown = JSON.parse(readFileSync(join(top, 'granary/closed-by.json'), 'utf8'));
+  assert.deepEqual(closedBy, [base, mid].sort());
+  for (const [code, ...others] of [
+    [1, base],
+    [0, base, mid],
+    [0, mid, base],
+  ] as const) {
+    const union = others.flatMap(other => ['--with', other]);
+    const { code: exit, stdout } = await granary(['verify', ...union, top]);
+    assert.equal(exit, code, stdout);
+  }
 });
 
 test('a list of paths is read by lines, and says which it cannot', () => {
@@ -341,7 +366,7 @@ test('make leaves out what another cache has with the same NAR, and remembers wh
   });
   assert.deepEqual([made.added, made.held], [1, []]);
   assert.deepEqual(JSON.parse(readFileSync(join(rest, 'granary/closed-by.json'), 'utf8')), [base]);
-  assert.deepEqual(await findingsIn(rest, { also: stored(base) }), []);
+  assert.deepEqual(await findingsIn(rest, { also: [stored(base)] }), []);
   const again = await planMake(sources, stored(fresh()), {
     ...settings,
     exclude: { ...nothingExcluded, paths: new Set([baseName(healthy.paths.base)]) },
