@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import type { CacheInfoChanges } from '../cache/cache.ts';
 import type { WritableCompression } from '../cache/codec.ts';
+import { GranaryError } from '../errors.ts';
 import { executeMake } from '../flow/make.ts';
 import { packSettings } from '../flow/pack-all.ts';
 import { PackPool } from '../flow/pack-pool.ts';
@@ -36,7 +37,7 @@ interface Making {
   readonly start: number;
 }
 
-/** Plans, packs and tells, by the options --sign, --exclude, --no-closure, --dry-run and --jobs; gives the exit status. */
+/** Plans, packs and tells, by the options --sign, --exclude, --with, --no-closure, --dry-run and --jobs; gives the exit status. */
 export async function makeCache(making: Making, args: Arguments, face: Face): Promise<number> {
   const { storage, sources, storeDir, compression, level, cacheInfo, start } = making;
   const { listings, debugInfo, logs, prefer } = making;
@@ -45,10 +46,12 @@ export async function makeCache(making: Making, args: Arguments, face: Face): Pr
   const dryRun = args.has('dry-run');
   const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
   const from = args.last('from');
-  const exclude = await exclusionOf(
-    args.all('exclude'),
-    from && kindOf(from) === 'store' ? from : undefined,
-  );
+  if (args.has('with') && !args.has('no-closure'))
+    throw new GranaryError(
+      'usage',
+      'Cannot use --with without --no-closure: what the ROOTs refer to comes along; leave it out, or use --exclude for what another cache has',
+    );
+  const exclude = await exclusionOf(args, from && kindOf(from) === 'store' ? from : undefined);
   await using pool = new PackPool(
     packSettings(storage, { compression, level, listings, debugInfo }),
   );

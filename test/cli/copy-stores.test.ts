@@ -212,6 +212,94 @@ for (const command of ['copy', 'make'])
     assert.equal(summaryOf(await output(0, ...alone, app)).excluded, 1);
   });
 
+for (const [what, ...args] of [
+  ['make', 'make', '--from', store],
+  ['copy out of a store', 'copy', '--from', store],
+  ['copy between caches', 'copy', '--from', cache],
+] as const)
+  test(`${what} --no-closure --with brings what was named, and the target remembers who closes it`, async () => {
+    const [closer, idle, to] = [fresh(), fresh(), fresh()];
+    await output(0, 'copy', '--from', cache, '--to', closer, app);
+    await output(0, 'copy', '--from', cache, '--to', idle, other);
+    const alone = [...args, '--no-closure', '--to', to, app];
+    for (const more of [[], ['--with', idle]]) {
+      const { code, stderr } = await granary([...alone, ...more]);
+      assert.equal(code, 3, stderr);
+      assert.match(
+        stderr,
+        new RegExp(
+          `^granary: Cannot copy ${app} from .*: it refers to ${lib}, .* by --with\\.$`,
+          'm',
+        ),
+      );
+      assert.ok(!existsSync(to));
+    }
+    await output(0, ...alone, '--with', idle, '--with', closer);
+    assert.deepEqual(
+      readdirSync(to).filter(name => name.endsWith('.narinfo')),
+      [`${'1'.repeat(32)}.narinfo`],
+    );
+    const closedBy: unknown = JSON.parse(readFileSync(join(to, 'granary/closed-by.json'), 'utf8'));
+    assert.deepEqual(closedBy, [closer, idle].sort());
+    await output(1, 'verify', to);
+    await output(0, 'verify', '--with', closer, to);
+  });
+
+test('what a cache with a hole has is copied where another cache fills it', async () => {
+  const [holed, to] = [fresh(), fresh()];
+  await output(0, 'copy', '--from', cache, '--to', holed);
+  rmSync(join(holed, `${'2'.repeat(32)}.narinfo`));
+  const args = ['copy', '--from', holed, '--to', to, app];
+  await output(3, ...args);
+  await output(0, ...args, '--with', cache);
+  await output(0, 'verify', '--with', cache, to);
+});
+
+for (const [what, args, code, message] of [
+  [
+    'make with the closure',
+    ['make', '--from', store, '--to', fresh()],
+    2,
+    /Cannot use --with without --no-closure: .*; leave it out/,
+  ],
+  [
+    'copy with the closure out of a store',
+    ['copy', '--from', store, '--to', fresh()],
+    2,
+    /Cannot use --with without --no-closure/,
+  ],
+  [
+    'copy into a store',
+    ['copy', '--no-closure', '--from', cache, '--to', socket],
+    2,
+    /Cannot use --with here: a store has to have itself what its paths refer to; leave it out/,
+  ],
+] as const)
+  test(`--with of ${what} exits with ${code}`, async () => {
+    const { code: exit, stderr } = await granary([...args, '--with', cache, app]);
+    assert.equal(exit, code, stderr);
+    assert.match(stderr, message);
+  });
+
+test('--with of what is no cache exits as every cache to read', async () => {
+  for (const [named, code] of [
+    [fresh(), 3],
+    [folder, 2],
+  ] as const) {
+    const args = ['copy', '--no-closure', '--from', cache, '--to', fresh(), '--with', named, app];
+    assert.equal((await granary(args)).code, code, named);
+  }
+});
+
+test('a path that a store cannot have without another is refused, with what to do', async () => {
+  const { socket } = await receivingDaemon();
+  const args = ['copy', '--no-closure', '--from', cache, '--to', `unix://${socket}`, app];
+  const { code, stderr } = await granary(args);
+  assert.equal(code, 3, stderr);
+  const told = `${lib}, which does not come along and which the store has not; copy that first`;
+  assert.ok(stderr.includes(told), stderr);
+});
+
 test('make takes lists of roots, and makes no cache in a store', async () => {
   const to = fresh();
   await output(0, 'make', '--from', store, '--to', to, '--roots', join(folder, 'roots'));

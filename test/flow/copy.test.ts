@@ -182,7 +182,7 @@ test('without closure the rest has to be there, or in a cache that is left out',
   await assert.rejects(copy(healthy.cache, to, wish), {
     code: 'absent',
     message:
-      /-app from .* refers to .*-lib, which neither comes along nor is in the target; .*--exclude/,
+      /-app from .* refers to .*-lib, which neither comes along nor is in the target; name a cache that has it by --with$/,
   });
   assert.ok(!existsSync(to), 'nothing was written');
   const { plan } = await copy(healthy.cache, to, {
@@ -191,6 +191,17 @@ test('without closure the rest has to be there, or in a cache that is left out',
   });
   assert.deepEqual(plan.excluded, new Set([healthy.paths.lib]));
   assert.deepEqual(narInfosIn(to), keysOf('app'));
+  for (const closer of [healthy.cache, memoryStorage()]) {
+    const closed = fresh();
+    const exclude = { ...nothingExcluded, closers: [stored(closer)] };
+    if (typeof closer !== 'string')
+      await assert.rejects(copy(healthy.cache, closed, { ...wish, exclude }), { code: 'absent' });
+    await copy(healthy.cache, closer, { roots: [healthy.paths.app] });
+    const { plan, moved } = await copy(healthy.cache, closed, { ...wish, exclude });
+    assert.deepEqual([moved, plan.excluded], [1, new Set([healthy.paths.lib])]);
+    assert.deepEqual(narInfosIn(closed), keysOf('app'), 'though who closes it has that too');
+    assert.deepEqual(await findingsIn(closed, { also: [stored(closer)] }), []);
+  }
   const other = fresh();
   await copy(healthy.cache, other, { roots: [healthy.paths.lib] });
   await copy(healthy.cache, other, wish);

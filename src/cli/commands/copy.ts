@@ -60,7 +60,13 @@ that leads to one (./result).`,
       help: 'leave out what this cache has too, or the closure of this path in the\nstore, or what a file lists. Repeatable',
     },
     ...filterOptions,
-    'no-closure': { help: 'copy the ROOTs alone; the target, or --exclude, has to have the rest' },
+    'no-closure': {
+      help: 'copy the ROOTs alone; the target, --exclude or --with has to have the rest',
+    },
+    with: {
+      value: 'CACHE',
+      help: 'this cache has what is referred to and does not come along; nothing is\nleft out for it, and the target remembers it. Repeatable',
+    },
     prefer: {
       value: 'source',
       help: 'take the NAR of the source where the target, a cache, has another',
@@ -126,6 +132,7 @@ function refuseForStores(args: Arguments, target: 'cache' | 'store'): void {
     'max-size': 'only a copy between caches leaves out by size',
     ...(target === 'store'
       ? {
+          with: 'a store has to have itself what its paths refer to',
           prefer: 'what a store has it keeps',
           jobs: 'a store takes one path after the other',
           'no-flush': 'a store decides by itself when it is safe',
@@ -161,7 +168,7 @@ async function into(to: string, { args, face, start }: Run, supply: Supply): Pro
   const keys = args.all('sign').map(readSecretKey);
   const plan = await planImport(supply, target, {
     noClosure: args.has('no-closure'),
-    exclude: await exclusionOf(args.all('exclude'), kindOf(from) === 'store' ? from : undefined),
+    exclude: await exclusionOf(args, kindOf(from) === 'store' ? from : undefined),
   });
   if (args.has('dry-run')) return showImportPlan(plan, target, face);
   showCopyStart(plan, face);
@@ -215,7 +222,7 @@ async function moved(from: string, to: string, { args, face, roots, start }: Run
       `Cannot use --link with ${far.url}: only files on one disk of this machine can be shared; leave it out`,
     );
   const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
-  const exclude = await exclusionOf(args.all('exclude'));
+  const exclude = await exclusionOf(args);
   const keys = args.all('sign').map(readSecretKey);
   const recompress = await recompressionOf(args);
   const plan = await planCopy(source, target, {

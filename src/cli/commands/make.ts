@@ -43,7 +43,13 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
       help: 'a references graph in place of the database: an .attrs.json with\nexportReferencesGraph, or one of its arrays. Repeatable',
     },
     roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
-    'no-closure': { help: 'pack the ROOTs alone; the cache, or --exclude, has to have the rest' },
+    'no-closure': {
+      help: 'pack the ROOTs alone; the cache, --exclude or --with has to have the rest',
+    },
+    with: {
+      value: 'CACHE',
+      help: 'with --no-closure, this cache has what the ROOTs refer to; the new one\nremembers it. Repeatable',
+    },
     compression: { value: 'NAME[:LEVEL]', help: 'zstd (default), xz, gzip, br or none' },
     level: { value: 'N', help: 'the same as :LEVEL; defaults: zstd 3, xz 6, gzip 6, br 5' },
     sign: { value: 'FILE', help: 'a secret key to sign what is packed with. Repeatable' },
