@@ -93,6 +93,21 @@ for (const [what, args, message] of [
   ['a host', ['--from', cache, '--to', 'ssh-ng://host'], /"ssh-ng:\/\/host"/],
   ['a daemon to itself', ['--from', socket, '--to', socket, app], /Cannot copy unix:.* to itself/],
   [
+    'two sources',
+    ['--from', cache, '--from', folder, '--to', fresh()],
+    new RegExp(`Cannot use --from twice, as ${cache} and ${folder}: name one`),
+  ],
+  [
+    'two sources into a store',
+    ['--from', folder, '--from', cache, '--to', socket],
+    new RegExp(`Cannot use --from twice, as ${folder} and ${cache}: name one`),
+  ],
+  [
+    'two targets',
+    ['--from', store, '--to', 'https://me:s3cret@host/a', '--to', fresh(), app],
+    /Cannot use --to twice, as https:\/\/[^:]*host\/a and .*: name one/,
+  ],
+  [
     '--link out of a store',
     ['--link', '--from', store, '--to', fresh(), app],
     /Cannot use --link here/,
@@ -299,6 +314,17 @@ test('a path that a store cannot have without another is refused, with what to d
   const told = `${lib}, which does not come along and which the store has not; copy that first`;
   assert.ok(stderr.includes(told), stderr);
 });
+
+for (const [option, ...words] of [
+  ['--from', '--from', folder, '--from', store, '--to', fresh()],
+  ['--to', '--from', store, '--to', fresh(), '--to', fresh()],
+] as const)
+  test(`make with ${option} twice is usage`, async () => {
+    const { code, stderr } = await granary(['make', ...words, app]);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, new RegExp(`Cannot use ${option} twice, as .* and .*: name one`));
+    assert.ok(!existsSync(words.at(-1)!));
+  });
 
 test('make takes lists of roots, and makes no cache in a store', async () => {
   const to = fresh();

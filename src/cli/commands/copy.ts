@@ -104,7 +104,7 @@ interface Run {
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
   growHeapSlowly();
-  const [from, to] = [args.last('from'), args.last('to')];
+  const [from, to] = [args.only('from'), args.only('to')];
   if (from === undefined || to === undefined)
     throw new GranaryError(
       'usage',
