@@ -4,6 +4,7 @@ import type { CacheInfoChanges } from '../cache/cache.ts';
 import type { WritableCompression } from '../cache/codec.ts';
 import { GranaryError } from '../errors.ts';
 import { executeMake } from '../flow/make.ts';
+import type { LogWish } from '../flow/make-sides.ts';
 import { packSettings } from '../flow/pack-all.ts';
 import { PackPool } from '../flow/pack-pool.ts';
 import { planMake, type Source } from '../flow/plan.ts';
@@ -29,7 +30,8 @@ interface Making {
   readonly level: number;
   readonly listings: boolean;
   readonly debugInfo: boolean;
-  readonly logs: boolean;
+  /** Without it they stay where they are. */
+  readonly logs: LogWish | undefined;
   readonly cacheInfo: CacheInfoChanges;
   /** Whose NAR is right, where the cache has another. */
   readonly prefer: 'source' | 'nobody';
@@ -58,7 +60,7 @@ export async function makeCache(making: Making, args: Arguments, face: Face): Pr
   const plan = await planMake(sources, storage, {
     storeDir,
     listings,
-    logs,
+    logs: logs !== undefined,
     noClosure: args.has('no-closure'),
     exclude,
     prefer,
@@ -75,7 +77,7 @@ export async function makeCache(making: Making, args: Arguments, face: Face): Pr
     level,
     listings,
     debugInfo,
-    logs,
+    ...(logs === undefined ? {} : { logs }),
     keys,
     cacheInfo,
     closedBy: exclude.names,
@@ -84,5 +86,5 @@ export async function makeCache(making: Making, args: Arguments, face: Face): Pr
     report: event => showEvent(event, plan, face),
   });
   face.done();
-  return showSummary(plan, made, { storage, keys, ms: Date.now() - start, face });
+  return showSummary(plan, made, { storage, keys, logs, ms: Date.now() - start, face });
 }

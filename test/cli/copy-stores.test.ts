@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -133,6 +134,18 @@ for (const [what, args, message] of [
     ['--link', '--from', cache, '--to', 's3://bucket?endpoint=http://127.0.0.1:9'],
     /Cannot use --link with s3:.*: only files on one disk/,
   ],
+  ...(['--listings', '--debug-info'] as const).flatMap(option => [
+    [
+      `${option} into a store`,
+      [option, '--from', cache, '--to', socket],
+      new RegExp(`Cannot use ${option} here: a store keeps no such files; leave it out`),
+    ] as const,
+    [
+      `${option} between caches`,
+      [option, '--from', cache, '--to', fresh()],
+      new RegExp(`Cannot use ${option} here: those that a cache has come along; leave it out`),
+    ] as const,
+  ]),
   [
     '--no-flush into a store',
     ['--no-flush', '--from', cache, '--to', socket],
@@ -545,6 +558,104 @@ test('one path with two NARs is a conflict, from a store or into one: what is th
   assert.equal(code, 7, stderr);
   assert.match(stderr, /Cannot copy .*-app: .* unix:.* with .*; it keeps its own\.$/m);
   assert.equal(daemon.valid.size, 3);
+});
+
+/** A store whose paths have derivers, and what their logs are called in it and in a cache. */
+function loggedStore() {
+  const folder = join(temporaryFolder(), 'root');
+  const derivers = rows.map((_, at) => `${String(at + 5).repeat(32)}-built.drv`);
+  cpSync(root, folder, { recursive: true });
+  rmSync(join(folder, 'nix/var/nix'), { recursive: true });
+  const derived = rows.map((row, at) => ({ ...row, deriver: `/nix/store/${derivers[at]}` }));
+  makeDatabase(join(folder, 'nix/var/nix'), derived, [1, 2]);
+  const logs = derivers.map(name => {
+    const dir = join(folder, 'nix/var/log/nix/drvs', name.slice(0, 2));
+    mkdirSync(dir, { recursive: true });
+    return join(dir, name.slice(2));
+  });
+  return { store: `local?root=${folder}`, logs, keys: derivers.map(name => `log/${name}`) };
+}
+
+test('out of a local store come the logs that it has, without being asked for; what is there stays', async () => {
+  const { store, logs, keys } = loggedStore();
+  writeFileSync(logs[0]!, 'app is built\n');
+  writeFileSync(logs[2]!, 'of another\n');
+  const to = fresh();
+  const args = ['copy', '--json', '--from', store, '--to', to];
+  assert.equal(summaryOf(await output(0, ...args, '--dry-run', app)).logs, undefined);
+  assert.equal(summaryOf(await output(0, ...args, app)).logs, 1);
+  assert.equal(readFileSync(join(to, keys[0]!), 'utf8'), 'app is built\n');
+  assert.deepEqual(readdirSync(join(to, 'log')).sort(), [keys[0]!.slice(4), 'KEEP']);
+  writeFileSync(logs[0]!, 'app is built again\n');
+  writeFileSync(logs[1]!, 'lib is built\n');
+  assert.equal(summaryOf(await output(0, ...args, app)).logs, 1, 'of a path that was there');
+  assert.equal(readFileSync(join(to, keys[0]!), 'utf8'), 'app is built\n');
+  assert.equal(readFileSync(join(to, keys[1]!), 'utf8'), 'lib is built\n');
+  await output(0, 'verify', '--strict', to);
+  const asked = fresh();
+  await output(0, 'make', '--from', store, '--to', asked, app);
+  assert.deepEqual(readdirSync(join(asked, 'log')), ['KEEP'], 'make brings none unasked');
+});
+
+test('logs that nobody asked for and nobody can read stay behind with a note; asked for, they are errors', async () => {
+  const { store, logs, keys } = loggedStore();
+  writeFileSync(`${logs[0]}.bz2`, 'no bzip2');
+  writeFileSync(logs[1]!, 'lib is built\n');
+  const words = ['--json', '--no-flush', '--from', store, app];
+  for (const [command, PATH, code, type] of [
+    [['copy'], process.env.PATH, 0, 'note'],
+    [['copy'], '/nowhere', 0, 'note'],
+    [['make', '--logs'], '/nowhere', 3, 'error'],
+  ] as const) {
+    const to = fresh();
+    const ran = await ended(startGranary([...command, ...words, '--to', to], [], { PATH }));
+    assert.equal(ran.code, code, ran.stdout);
+    const told = ran.stdout
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line))
+      .filter(line => line.type === type);
+    assert.equal(told.length, 1, ran.stdout);
+    const about = new RegExp(`Cannot read the build log ${logs[0]}\\.bz2: `);
+    assert.match(told[0].message, about);
+    assert.equal(/--logs/.test(told[0].message), type === 'error', told[0].message);
+    assert.equal(await narInfosOf(to), 2);
+    if (type === 'note') assert.ok(existsSync(join(to, keys[1]!)));
+  }
+});
+
+test('out of a store, --listings and --debug-info write what make does', async () => {
+  const root = join(temporaryFolder(), 'root');
+  const tree = join(root, other);
+  mkdirSync(join(tree, 'lib/debug/.build-id/ab'), { recursive: true });
+  writeFileSync(join(tree, `lib/debug/.build-id/ab/${'c'.repeat(38)}.debug`), 'debug');
+  const nar = Buffer.concat([
+    ...dumpTree(tree, { block: () => Buffer.alloc(1 << 10), listing: false }),
+  ]);
+  const row = { path: other, hash: sha256(nar), narSize: nar.length };
+  makeDatabase(join(root, 'nix/var/nix'), [row]);
+  const debugKey = `debuginfo/ab${'c'.repeat(38)}.debug`;
+  const listingKey = `${'3'.repeat(32)}.ls`;
+  for (const [options, expected] of [
+    [[], []],
+    [['--listings'], [listingKey]],
+    [['--debug-info'], [debugKey]],
+    [
+      ['--listings', '--debug-info'],
+      [listingKey, debugKey],
+    ],
+  ] as const) {
+    const [made, copied] = [fresh(), fresh()];
+    const more = ['--from', `local?root=${root}`, ...options, other];
+    await output(0, 'make', '--to', made, ...more);
+    await output(0, 'copy', '--to', copied, ...more);
+    const content = contentOf(copied);
+    assert.deepEqual(
+      [listingKey, debugKey].filter(key => Object.hasOwn(content, key)),
+      expected,
+    );
+    assert.deepEqual(content, contentOf(made));
+  }
 });
 
 test('who closes a cache is remembered by its address, without what opens it, and a list by its name', async () => {

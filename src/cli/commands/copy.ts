@@ -38,9 +38,9 @@ export const copy: Command = {
   about: `Copies the closures of the ROOTs, or all of a cache, from a cache or Nix store to another.
 From cache to cache compressed files move as they are, but for --recompress, each checked against the FileHash of its narinfo; the
 signatures of both sides are kept; logs, listings, debuginfo and realisations come along. From a store to a cache
-paths are packed as by "granary make". Into a store they go through its daemon, each NAR proven on the way; the
-daemon has to trust a signature. A ROOT is a store path, its base name, or its hash part; of a store also a link
-that leads to one (./result).`,
+paths are packed as by "granary make"; from a local one realisations and logs come along. Into a store they go
+through its daemon, each NAR proven on the way; the daemon has to trust a signature. A ROOT is a store path,
+its base name, or its hash part; of a store also a link that leads to one (./result).`,
   options: {
     from: {
       value: 'SOURCE',
@@ -78,6 +78,10 @@ that leads to one (./result).`,
       value: 'NAME[:LEVEL]',
       help: 'unpack what is copied, prove it, and pack it anew: zstd, xz, gzip, br or\nnone. What the target has stays as it is',
     },
+    listings: { help: 'write a listing (.ls) of each path, out of a store' },
+    'debug-info': {
+      help: 'write debuginfo/ files, which lead from a build id to its debug\ninformation, for what is packed out of a store',
+    },
     'dry-run': { help: 'print the plan and write nothing' },
     jobs: { value: 'N', help: `threads (default: the cores, here ${availableParallelism()})` },
     'no-flush': { help: 'do not make it safe against a power cut: for throw-away caches' },
@@ -92,6 +96,8 @@ Run again, it copies only what is missing; a run that was interrupted is complet
 ${exitStatuses}`,
   run,
 };
+
+type End = ReturnType<typeof kindOf>;
 
 /** One run, with what all ways need. */
 interface Run {
@@ -113,7 +119,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const named = [...args.words, ...args.all('roots').flatMap(rootsIn)];
   const roots = args.words.length === 0 && !args.has('roots') ? undefined : named;
   const [source, target] = [kindOf(from), kindOf(to)];
-  if (source === 'store' || target === 'store') refuseForStores(args, target);
+  refuseMeaningless(args, source, target);
   if (source === 'store' && named.length === 0)
     throw new GranaryError(
       'usage',
@@ -124,14 +130,21 @@ async function run(args: Arguments, face: Face): Promise<number> {
   return source === 'store' ? packed(from, to, one) : moved(from, to, one);
 }
 
-/** Options that mean nothing where an end is a store. */
-function refuseForStores(args: Arguments, target: 'cache' | 'store'): void {
+/** Options that mean nothing between such ends. */
+function refuseMeaningless(args: Arguments, source: End, target: End): void {
+  const [along, none] = ['those that a cache has come along', 'a store keeps no such files'];
   const why = {
-    link: 'a store shares no files with a cache',
-    without: 'only a copy between caches leaves out by name',
-    'max-size': 'only a copy between caches leaves out by size',
+    ...(source === 'cache' && target === 'cache'
+      ? { listings: along, 'debug-info': along }
+      : {
+          link: 'a store shares no files with a cache',
+          without: 'only a copy between caches leaves out by name',
+          'max-size': 'only a copy between caches leaves out by size',
+        }),
     ...(target === 'store'
       ? {
+          listings: none,
+          'debug-info': none,
           with: 'a store has to have itself what its paths refer to',
           prefer: 'what a store has it keeps',
           jobs: 'a store takes one path after the other',
@@ -195,9 +208,9 @@ async function packed(from: string, to: string, one: Run): Promise<number> {
       sources: [{ store, roots: await rootsOf(store, one) }],
       storeDir: store.storeDir,
       ...(await parsePacking('recompress', args.last('recompress') ?? 'zstd')),
-      listings: false,
-      debugInfo: false,
-      logs: false,
+      listings: args.has('listings'),
+      debugInfo: args.has('debug-info'),
+      logs: store.log ? 'found' : undefined,
       cacheInfo: {},
       prefer: args.word('prefer', ['source']) ?? 'nobody',
       start,

@@ -122,7 +122,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       level,
       listings,
       debugInfo,
-      logs,
+      logs: logs ? 'asked' : undefined,
       cacheInfo,
       prefer: 'source',
       start,
