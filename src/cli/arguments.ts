@@ -4,6 +4,7 @@
  * command runs inside the Nix sandbox, where there is nothing but Node and this source.)
  */
 import { parseArgs } from 'node:util';
+import { withoutPassword } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 import { nearest } from './nearest.ts';
 
@@ -36,6 +37,21 @@ export class Arguments {
   /** The last value of an option. */
   last(option: string): string | undefined {
     return this.all(option).at(-1);
+  }
+
+  /**
+   * The value of an option that no other may replace: where two are given, neither is dropped without a word.
+   *
+   * @throws GranaryError `usage` for two
+   */
+  only(option: string): string | undefined {
+    const values = this.all(option);
+    if (values.length < 2) return values[0];
+    const [first, second] = values.map(withoutPassword);
+    throw new GranaryError(
+      'usage',
+      `Cannot use --${option} twice, as ${first} and ${second}: name one`,
+    );
   }
 
   /** The last value of an option, as a whole number from `min` to `max`. */

@@ -1,4 +1,4 @@
-/** What `--exclude` leaves out: the paths of a list, of a cache, or of a closure in a store. */
+/** What `--exclude` leaves out (the paths of a list, of a cache, or of a closure in a store), and what `--with` says closes the rest. */
 import { readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { explained, GranaryError } from '../errors.ts';
@@ -10,6 +10,7 @@ import { defaultStoreDir, type StorePath } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import { openStore } from '../store/open.ts';
 import { resolveRoot } from '../store/roots.ts';
+import type { Arguments } from './arguments.ts';
 import { openCacheToRead } from './caches.ts';
 
 /** With how each is remembered by what is closed by it: never by a password. */
@@ -17,16 +18,13 @@ export interface NamedExclusion extends Exclusion {
   readonly names: readonly string[];
 }
 
-/** A file is a list, what is a cache is that, and what leads to a path of the store means its closure there. */
-export async function exclusionOf(
-  wanted: readonly string[],
-  store = 'auto',
-): Promise<NamedExclusion> {
+/** A file is a list, what is a cache is that, and what leads to a path of the store means its closure there. `--with` names caches. */
+export async function exclusionOf(args: Arguments, store = 'auto'): Promise<NamedExclusion> {
   const caches: Storage[] = [];
   const paths = new Set<string>();
   const closures = new Map<StorePath, Hash>();
   const names: string[] = [];
-  for (const name of wanted) {
+  for (const name of args.all('exclude')) {
     const list = isFile(name) ? listIn(name, store) : undefined;
     if (list) {
       for (const path of list) paths.add(path);
@@ -46,7 +44,10 @@ export async function exclusionOf(
     for (const { path, narHash } of closure) closures.set(path, narHash);
     names.push(name);
   }
-  return { caches, paths, closures, names };
+  const closers: Storage[] = [];
+  for (const name of args.all('with')) closers.push(await openCacheToRead(name));
+  names.push(...closers.map(({ url }) => url));
+  return { caches, paths, closures, closers, names };
 }
 
 const isFile = (name: string): boolean =>

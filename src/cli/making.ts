@@ -2,7 +2,9 @@
 import { availableParallelism } from 'node:os';
 import type { CacheInfoChanges } from '../cache/cache.ts';
 import type { WritableCompression } from '../cache/codec.ts';
+import { GranaryError } from '../errors.ts';
 import { executeMake } from '../flow/make.ts';
+import type { LogWish } from '../flow/make-sides.ts';
 import { packSettings } from '../flow/pack-all.ts';
 import { PackPool } from '../flow/pack-pool.ts';
 import { planMake, type Source } from '../flow/plan.ts';
@@ -32,7 +34,8 @@ interface Making {
   readonly level: number;
   readonly listings: boolean;
   readonly debugInfo: boolean;
-  readonly logs: boolean;
+  /** Without it they stay where they are. */
+  readonly logs: LogWish | undefined;
   readonly cacheInfo: CacheInfoChanges;
   /** Whose NAR is right, where the cache has another. */
   readonly prefer: 'source' | 'nobody';
@@ -40,7 +43,7 @@ interface Making {
   readonly start: number;
 }
 
-/** Plans, packs and tells, by the options --sign, --exclude, --no-closure, --dry-run and --jobs; gives the exit status. */
+/** Plans, packs and tells, by the options --sign, --exclude, --with, --no-closure, --dry-run and --jobs; gives the exit status. */
 export async function makeCache(making: Making, args: Arguments, face: Face): Promise<number> {
   const { storage, sources, storeDir, compression, level, cacheInfo, start } = making;
   const { listings, debugInfo, logs, prefer } = making;
@@ -49,10 +52,12 @@ export async function makeCache(making: Making, args: Arguments, face: Face): Pr
   const dryRun = args.has('dry-run');
   const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
   const from = args.last('from');
-  const exclude = await exclusionOf(
-    args.all('exclude'),
-    from && kindOf(from) === 'store' ? from : undefined,
-  );
+  if (args.has('with') && !args.has('no-closure'))
+    throw new GranaryError(
+      'usage',
+      'Cannot use --with without --no-closure: what the ROOTs refer to comes along; leave it out, or use --exclude for what another cache has',
+    );
+  const exclude = await exclusionOf(args, from && kindOf(from) === 'store' ? from : undefined);
   await using pool = new PackPool(
     packSettings(storage, { compression, level, listings, debugInfo }),
   );
@@ -60,7 +65,7 @@ export async function makeCache(making: Making, args: Arguments, face: Face): Pr
   const plan = await planMake(sources, storage, {
     storeDir,
     listings,
-    logs,
+    logs: logs !== undefined,
     noClosure: args.has('no-closure'),
     exclude,
     prefer,
@@ -81,7 +86,7 @@ export async function makeCache(making: Making, args: Arguments, face: Face): Pr
     level,
     listings,
     debugInfo,
-    logs,
+    ...(logs === undefined ? {} : { logs }),
     keys,
     cacheInfo,
     closedBy: exclude.names,
@@ -90,5 +95,5 @@ export async function makeCache(making: Making, args: Arguments, face: Face): Pr
     report: event => showEvent(event, plan, face),
   });
   face.done();
-  return showSummary(plan, made, { storage, keys, ms: Date.now() - start, face });
+  return showSummary(plan, made, { storage, keys, logs, ms: Date.now() - start, face });
 }

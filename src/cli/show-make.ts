@@ -2,6 +2,7 @@
 import { pathToFileURL } from 'node:url';
 import { errorTable, gravest } from '../errors.ts';
 import type { MadeSummary, MakeEvent } from '../flow/make.ts';
+import type { LogWish } from '../flow/make-sides.ts';
 import type { MakePlan } from '../flow/plan.ts';
 import type { SecretKey } from '../format/key.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -87,16 +88,23 @@ export function showEvent(event: MakeEvent, plan: MakePlan, face: Face): void {
 interface Ending {
   readonly storage: Storage;
   readonly keys: readonly SecretKey[];
+  /** Who did not ask for logs hears in a note of those that cannot be read. */
+  readonly logs: LogWish | undefined;
   readonly ms: number;
   readonly face: Face;
 }
 
 export function showSummary(plan: MakePlan, made: MadeSummary, ending: Ending): number {
-  const { storage, keys, ms, face } = ending;
-  for (const { code, message, facts } of made.unread)
-    face.show({ type: 'error', code, message, facts });
+  const { storage, keys, logs, ms, face } = ending;
+  const unread = logs === 'asked' ? made.unread : [];
+  for (const { code, message, facts } of unread) face.show({ type: 'error', code, message, facts });
+  const [left] = logs === 'asked' ? [] : made.unread;
+  if (left)
+    face.note(
+      `${counted(made.unread.length, 'build log')} stayed behind, as nobody asked for logs: ${left.message}`,
+    );
   showConflicts(plan.conflicts, storage, face);
-  const errors = [...made.failed.values(), ...made.unread].map(error => error.code);
+  const errors = [...made.failed.values(), ...unread].map(error => error.code);
   const code = gravest(plan.conflicts.length > 0 ? [...errors, 'conflict'] : errors);
   const exit = code === undefined ? 0 : errorTable[code].exit;
   const { added, narBytes, fileBytes, swept } = made;

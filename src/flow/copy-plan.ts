@@ -16,10 +16,10 @@ import type { Storage } from '../storage/storage.ts';
 import { topological } from './closure.ts';
 import { type Conflict, conflictOf } from './conflict.ts';
 import { each } from './each.ts';
-import { type Exclusion, isExcluded } from './exclude.ts';
+import { asksAtOnce, type Exclusion, isExcluded } from './exclude.ts';
 import { type Filter, nothingFiltered, type Unwanted, wanted } from './filter.ts';
 import { foundIn, lackOf } from './plan.ts';
-import { readNarInfos, readsAtOnce } from './read-cache.ts';
+import { readNarInfos } from './read-cache.ts';
 import { addReferred } from './referred.ts';
 
 export interface CopyPlan {
@@ -100,7 +100,7 @@ export async function planCopy(
   const additions: Addition[] = [];
   const conflicts: Conflict[] = [];
   const present = new Set<StorePath>();
-  const atOnce = Math.max(...[target, ...wish.exclude.caches].map(readsAtOnce));
+  const atOnce = asksAtOnce(target, wish.exclude);
   await each(infos.values(), atOnce, async info => {
     const found = await there(info.path);
     const conflict = wish.prefer === 'nobody' ? conflictOf(info, found) : undefined;

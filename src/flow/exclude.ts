@@ -1,4 +1,4 @@
-/** What is left out of a cache since others have it. */
+/** What is left out of a cache since others have it, and what else closes one. */
 import { readNarInfo } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import type { Hash } from '../format/hash.ts';
@@ -11,6 +11,7 @@ import {
   storeDirOf,
 } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
+import { readsAtOnce } from './read-cache.ts';
 
 export interface Exclusion {
   /** Their paths are left out, if they have the same NAR. */
@@ -19,6 +20,8 @@ export interface Exclusion {
   readonly paths: ReadonlySet<string>;
   /** What a store has: left out, if it is the same NAR. */
   readonly closures: ReadonlyMap<StorePath, Hash>;
+  /** Caches of which nothing is left out, but that may have what is referred to. */
+  readonly closers?: readonly Storage[];
 }
 
 export const nothingExcluded: Exclusion = { caches: [], paths: new Set(), closures: new Map() };
@@ -39,13 +42,17 @@ export async function isExcluded(
 /** Whether one of them has the path, with whatever NAR. */
 export async function isElsewhere(
   path: StorePath,
-  { caches, paths, closures }: Exclusion,
+  { caches, paths, closures, closers = [] }: Exclusion,
 ): Promise<boolean> {
   if (paths.has(baseName(path)) || closures.has(path)) return true;
-  for (const cache of caches)
+  for (const cache of [...caches, ...closers])
     if ((await readNarInfo(cache, path, storeDirOf(path)))?.path === path) return true;
   return false;
 }
+
+/** Requests at once, of a plan that asks all of these. */
+export const asksAtOnce = (target: Storage, { caches, closers = [] }: Exclusion): number =>
+  Math.max(...[target, ...caches, ...closers].map(readsAtOnce));
 
 /** The base names in a list of store paths, one a line; blank lines and such with # are passed over. */
 export function parsePathList(text: string, storeDir: StoreDir, file: string): Set<string> {

@@ -7,7 +7,6 @@ import type { WritableStore } from '../store/store.ts';
 import { topological } from './closure.ts';
 import { type Conflict, conflictOf } from './conflict.ts';
 import { type Exclusion, isExcluded } from './exclude.ts';
-import { lacking } from './referred.ts';
 import type { Supply } from './supply.ts';
 
 export interface ImportPlan<Info extends PathInfo = PathInfo> {
@@ -67,9 +66,12 @@ export async function planImport<Info extends PathInfo & { readonly file?: NarIn
   for (const { path, references } of moves)
     for (const reference of references)
       if (!infos.has(reference) && !valid.has(reference))
-        throw excluded.has(reference)
-          ? leftOut(path, reference, store)
-          : lacking(path, reference, supply.url);
+        throw notWithout(
+          path,
+          reference,
+          excluded.has(reference) ? 'is left out' : 'does not come along',
+          store,
+        );
   const present = [...infos.keys()].filter(path => valid.has(path));
   const theirs = present.length === 0 ? [] : await store.infos(present);
   const sum = (size: (info: Info) => number): number =>
@@ -87,9 +89,14 @@ export async function planImport<Info extends PathInfo & { readonly file?: NarIn
 }
 
 /** A cache may be closed by another one; a store is closed by itself. */
-const leftOut = (path: StorePath, reference: StorePath, store: WritableStore): GranaryError =>
+const notWithout = (
+  path: StorePath,
+  reference: StorePath,
+  why: string,
+  store: WritableStore,
+): GranaryError =>
   new GranaryError(
     'absent',
-    `Cannot copy ${path} into ${store.url}: it refers to ${reference}, which is left out and which the store has not; copy that first`,
+    `Cannot copy ${path} into ${store.url}: it refers to ${reference}, which ${why} and which the store has not; copy that first`,
     { path: reference, referrer: path },
   );

@@ -72,6 +72,9 @@ function inOrder(all: readonly Realisation[], paths: readonly StorePath[]): read
   return all.toSorted((a, b) => order.get(a.path)! - order.get(b.path)!);
 }
 
+/** Whether somebody asked for logs, or they come along where they are found: one that cannot be read keeps nobody then. */
+export type LogWish = 'asked' | 'found';
+
 interface PutLogs {
   readonly logs: number;
   readonly unread: readonly GranaryError[];
@@ -81,7 +84,7 @@ interface PutLogs {
 export async function putLogs(
   origins: readonly Origin[],
   storage: Storage,
-  jobs: number,
+  { wish, jobs }: { readonly wish: LogWish; readonly jobs: number },
 ): Promise<PutLogs> {
   const unread: GranaryError[] = [];
   let logs = 0;
@@ -98,7 +101,10 @@ export async function putLogs(
         spool.done(text);
         logs += 1;
       } catch (error) {
-        if (!(error instanceof GranaryError && error.code === 'corrupt')) throw error;
+        if (!(error instanceof GranaryError)) throw error;
+        const isOwn = error.code === 'corrupt';
+        if (!isOwn && !isUnreadable(error)) throw error;
+        if (!isOwn && wish === 'asked') throw orLeaveOut(error);
         unread.push(error);
       } finally {
         spool.drop(text);
@@ -107,3 +113,10 @@ export async function putLogs(
   if (logs > 0) await storage.publish([]); // makes them safe
   return { logs, unread };
 }
+
+/** Without bzip2, or a right to: that is so of the store, and not of the cache. */
+const isUnreadable = ({ code, facts }: GranaryError): boolean =>
+  (code === 'absent' && facts.errno === undefined) || facts.errno === 'EACCES';
+
+const orLeaveOut = (error: GranaryError): GranaryError =>
+  new GranaryError(error.code, `${error.message}, or leave out --logs`, error.facts, error);

@@ -8,7 +8,7 @@ import type { GranaryError } from '../errors.ts';
 import type { StoreDir, StorePath } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import { recordClosedBy } from './closed-by.ts';
-import { putLogs, putRealisations } from './make-sides.ts';
+import { type LogWish, putLogs, putRealisations } from './make-sides.ts';
 import { type PackEvent, type PackOptions, packAll } from './pack-all.ts';
 import type { MakePlan } from './plan.ts';
 import { Publisher } from './publisher.ts';
@@ -18,8 +18,8 @@ export interface MakeOptions extends PackOptions {
   readonly cacheInfo: CacheInfoChanges;
   /** What has the paths that are left out, as the cache is to remember it. */
   readonly closedBy?: readonly string[];
-  /** Whether the cache gets the logs of the builds, of what the plan names derivers of. */
-  readonly logs?: boolean;
+  /** The cache gets the logs of the builds, of what the plan names derivers of. */
+  readonly logs?: LogWish;
   readonly report: (event: MakeEvent) => void;
 }
 
@@ -80,7 +80,7 @@ export async function executeMake(
   const wish = { lost, excluded, keys: options.keys };
   const realisations = await putRealisations(plan.origins, storage, wish);
   const { logs, unread } = options.logs
-    ? await putLogs(plan.origins, storage, options.jobs)
+    ? await putLogs(plan.origins, storage, { wish: options.logs, jobs: options.jobs })
     : { logs: 0, unread: [] };
   return {
     added: publisher.published,

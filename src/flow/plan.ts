@@ -10,9 +10,8 @@ import type { Store } from '../store/store.ts';
 import { closureOf, infosOf } from './closure.ts';
 import { type Conflict, conflictOf } from './conflict.ts';
 import { each } from './each.ts';
-import { type Exclusion, isExcluded, nothingExcluded } from './exclude.ts';
+import { asksAtOnce, type Exclusion, isExcluded, nothingExcluded } from './exclude.ts';
 import type { Origin } from './make-sides.ts';
-import { readsAtOnce } from './read-cache.ts';
 import { addReferred } from './referred.ts';
 
 /** A store to read from, and what is wanted of it. */
@@ -96,7 +95,7 @@ export async function planMake(
   const conflicts: Conflict[] = [];
   const origins: Origin[] = [];
   let needsSignatures = false;
-  const atOnce = Math.max(...[storage, ...exclude.caches].map(readsAtOnce));
+  const atOnce = asksAtOnce(storage, exclude);
   for (const { store, roots } of sources) {
     const paths: StorePath[] = [];
     const derivers = new Set<StorePath>();

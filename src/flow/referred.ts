@@ -45,9 +45,9 @@ export async function addReferred(
 }
 
 /** Nobody may have a path without what it refers to. */
-export const lacking = (path: StorePath, reference: StorePath, source: string): GranaryError =>
+const lacking = (path: StorePath, reference: StorePath, source: string): GranaryError =>
   new GranaryError(
     'absent',
-    `Cannot copy ${path} from ${source}: it refers to ${reference}, which neither comes along nor is in the target; name a cache that has it by --exclude`,
+    `Cannot copy ${path} from ${source}: it refers to ${reference}, which neither comes along nor is in the target; name a cache that has it by --with`,
     { path: reference, referrer: path },
   );

@@ -10,7 +10,12 @@ const verdictKey = 'granary/verified.json';
 export async function recordVerdict(
   storage: Storage,
   { totals }: Verdict,
-  { quick, keys, sigsNeeded, also }: Pick<VerifyOptions, 'quick' | 'keys' | 'sigsNeeded' | 'also'>,
+  {
+    quick,
+    keys,
+    sigsNeeded,
+    also = [],
+  }: Pick<VerifyOptions, 'quick' | 'keys' | 'sigsNeeded' | 'also'>,
 ): Promise<void> {
   const record = {
     version: 1,
@@ -19,7 +24,7 @@ export async function recordVerdict(
     checked: {
       nars: !quick,
       ...(keys.length === 0 ? {} : { trustedKeys: keys.map(key => key.text), sigsNeeded }),
-      ...(also === undefined ? {} : { with: also.url }),
+      ...(also.length === 0 ? {} : { with: also.map(({ url }) => url) }),
     },
     ...totals,
   };

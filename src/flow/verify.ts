@@ -32,8 +32,8 @@ export interface VerifyOptions {
   /** Each path has to have `sigsNeeded` signatures by these, unless its content address proves it. */
   readonly keys: readonly PublicKey[];
   readonly sigsNeeded: number;
-  /** Another cache that may have what is referred to and not here. */
-  readonly also?: Storage;
+  /** Other caches that may have what is referred to and not here. */
+  readonly also?: readonly Storage[];
   /** Only the closures of these; without it, everything. */
   readonly roots?: readonly string[];
   readonly jobs: number;
@@ -65,7 +65,7 @@ interface VerifyTotals {
 
 /** @throws GranaryError `absent` for a root that the cache lacks, `usage` for a storage that cannot be listed */
 export async function verify(storage: Storage, options: VerifyOptions): Promise<Verdict> {
-  const { quick, keys, sigsNeeded, also, roots, jobs, report } = options;
+  const { quick, keys, sigsNeeded, also = [], roots, jobs, report } = options;
   const tally = { damage: 0, warning: 0 };
   const tell = (found: Finding): void => {
     tally[found.severity] += 1;
@@ -177,16 +177,18 @@ async function storeDirFor(
   }
 }
 
-/** Whether the other cache has a path; each is asked for once. */
+/** Whether one of the other caches has a path; each is asked for once. */
 function lookup(
-  also: Storage | undefined,
+  also: readonly Storage[],
   storeDir: StoreDir,
 ): (path: StorePath) => Promise<boolean> {
-  const known = new Map<StorePath, boolean>();
+  const answers = new Map<StorePath, boolean>();
   return async path => {
-    if (!also) return false;
-    const found = known.get(path) ?? (await hasPath(also, path, storeDir));
-    known.set(path, found);
+    const known = answers.get(path);
+    if (known !== undefined) return known;
+    let found = false;
+    for (const cache of also) found ||= await hasPath(cache, path, storeDir);
+    answers.set(path, found);
     return found;
   };
 }
@@ -201,7 +203,7 @@ async function hasPath(storage: Storage, path: StorePath, storeDir: StoreDir): P
   throw new GranaryError('unavailable', message, { path });
 }
 
-/** Law 2: every reference has a narinfo, here or in the cache that closes this one. A hole is one finding. */
+/** Law 2: every reference has a narinfo, here or in a cache that closes this one. A hole is one finding. */
 async function* holeFindings(
   infos: ReadonlyMap<string, BareInfo>,
   all: ReadonlyMap<string, BareInfo>,

@@ -45,7 +45,7 @@ async function decompress(file: string, to: string): Promise<void> {
     const [status] = await once(child, 'close').catch(error => {
       throw new GranaryError(
         'absent',
-        `Cannot read the build log ${file}: the program bzip2 cannot be started; install it, or leave out --logs`,
+        `Cannot read the build log ${file}: the program bzip2 cannot be started; install it`,
         {},
         error,
       );

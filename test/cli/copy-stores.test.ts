@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -93,6 +94,21 @@ for (const [what, args, message] of [
   ['a host', ['--from', cache, '--to', 'ssh-ng://host'], /"ssh-ng:\/\/host"/],
   ['a daemon to itself', ['--from', socket, '--to', socket, app], /Cannot copy unix:.* to itself/],
   [
+    'two sources',
+    ['--from', cache, '--from', folder, '--to', fresh()],
+    new RegExp(`Cannot use --from twice, as ${cache} and ${folder}: name one`),
+  ],
+  [
+    'two sources into a store',
+    ['--from', folder, '--from', cache, '--to', socket],
+    new RegExp(`Cannot use --from twice, as ${folder} and ${cache}: name one`),
+  ],
+  [
+    'two targets',
+    ['--from', store, '--to', 'https://me:s3cret@host/a', '--to', fresh(), app],
+    /Cannot use --to twice, as https:\/\/[^:]*host\/a and .*: name one/,
+  ],
+  [
     '--link out of a store',
     ['--link', '--from', store, '--to', fresh(), app],
     /Cannot use --link here/,
@@ -118,6 +134,18 @@ for (const [what, args, message] of [
     ['--link', '--from', cache, '--to', 's3://bucket?endpoint=http://127.0.0.1:9'],
     /Cannot use --link with s3:.*: only files on one disk/,
   ],
+  ...(['--listings', '--debug-info'] as const).flatMap(option => [
+    [
+      `${option} into a store`,
+      [option, '--from', cache, '--to', socket],
+      new RegExp(`Cannot use ${option} here: a store keeps no such files; leave it out`),
+    ] as const,
+    [
+      `${option} between caches`,
+      [option, '--from', cache, '--to', fresh()],
+      new RegExp(`Cannot use ${option} here: those that a cache has come along; leave it out`),
+    ] as const,
+  ]),
   [
     '--no-flush into a store',
     ['--no-flush', '--from', cache, '--to', socket],
@@ -210,6 +238,105 @@ for (const command of ['copy', 'make'])
     const out = ['--exclude', to];
     const alone = [command, '--json', '--from', store, '--to', apart, '--no-closure', ...out];
     assert.equal(summaryOf(await output(0, ...alone, app)).excluded, 1);
+  });
+
+for (const [what, ...args] of [
+  ['make', 'make', '--from', store],
+  ['copy out of a store', 'copy', '--from', store],
+  ['copy between caches', 'copy', '--from', cache],
+] as const)
+  test(`${what} --no-closure --with brings what was named, and the target remembers who closes it`, async () => {
+    const [closer, idle, to] = [fresh(), fresh(), fresh()];
+    await output(0, 'copy', '--from', cache, '--to', closer, app);
+    await output(0, 'copy', '--from', cache, '--to', idle, other);
+    const alone = [...args, '--no-closure', '--to', to, app];
+    for (const more of [[], ['--with', idle]]) {
+      const { code, stderr } = await granary([...alone, ...more]);
+      assert.equal(code, 3, stderr);
+      assert.match(
+        stderr,
+        new RegExp(
+          `^granary: Cannot copy ${app} from .*: it refers to ${lib}, .* by --with\\.$`,
+          'm',
+        ),
+      );
+      assert.ok(!existsSync(to));
+    }
+    await output(0, ...alone, '--with', idle, '--with', closer);
+    assert.deepEqual(
+      readdirSync(to).filter(name => name.endsWith('.narinfo')),
+      [`${'1'.repeat(32)}.narinfo`],
+    );
+    const closedBy: unknown = JSON.parse(readFileSync(join(to, 'granary/closed-by.json'), 'utf8'));
+    assert.deepEqual(closedBy, [closer, idle].sort());
+    await output(1, 'verify', to);
+    await output(0, 'verify', '--with', closer, to);
+  });
+
+test('what a cache with a hole has is copied where another cache fills it', async () => {
+  const [holed, to] = [fresh(), fresh()];
+  await output(0, 'copy', '--from', cache, '--to', holed);
+  rmSync(join(holed, `${'2'.repeat(32)}.narinfo`));
+  const args = ['copy', '--from', holed, '--to', to, app];
+  await output(3, ...args);
+  await output(0, ...args, '--with', cache);
+  await output(0, 'verify', '--with', cache, to);
+});
+
+for (const [what, args, code, message] of [
+  [
+    'make with the closure',
+    ['make', '--from', store, '--to', fresh()],
+    2,
+    /Cannot use --with without --no-closure: .*; leave it out/,
+  ],
+  [
+    'copy with the closure out of a store',
+    ['copy', '--from', store, '--to', fresh()],
+    2,
+    /Cannot use --with without --no-closure/,
+  ],
+  [
+    'copy into a store',
+    ['copy', '--no-closure', '--from', cache, '--to', socket],
+    2,
+    /Cannot use --with here: a store has to have itself what its paths refer to; leave it out/,
+  ],
+] as const)
+  test(`--with of ${what} exits with ${code}`, async () => {
+    const { code: exit, stderr } = await granary([...args, '--with', cache, app]);
+    assert.equal(exit, code, stderr);
+    assert.match(stderr, message);
+  });
+
+test('--with of what is no cache exits as every cache to read', async () => {
+  for (const [named, code] of [
+    [fresh(), 3],
+    [folder, 2],
+  ] as const) {
+    const args = ['copy', '--no-closure', '--from', cache, '--to', fresh(), '--with', named, app];
+    assert.equal((await granary(args)).code, code, named);
+  }
+});
+
+test('a path that a store cannot have without another is refused, with what to do', async () => {
+  const { socket } = await receivingDaemon();
+  const args = ['copy', '--no-closure', '--from', cache, '--to', `unix://${socket}`, app];
+  const { code, stderr } = await granary(args);
+  assert.equal(code, 3, stderr);
+  const told = `${lib}, which does not come along and which the store has not; copy that first`;
+  assert.ok(stderr.includes(told), stderr);
+});
+
+for (const [option, ...words] of [
+  ['--from', '--from', folder, '--from', store, '--to', fresh()],
+  ['--to', '--from', store, '--to', fresh(), '--to', fresh()],
+] as const)
+  test(`make with ${option} twice is usage`, async () => {
+    const { code, stderr } = await granary(['make', ...words, app]);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, new RegExp(`Cannot use ${option} twice, as .* and .*: name one`));
+    assert.ok(!existsSync(words.at(-1)!));
   });
 
 test('make takes lists of roots, and makes no cache in a store', async () => {
@@ -431,6 +558,104 @@ test('one path with two NARs is a conflict, from a store or into one: what is th
   assert.equal(code, 7, stderr);
   assert.match(stderr, /Cannot copy .*-app: .* unix:.* with .*; it keeps its own\.$/m);
   assert.equal(daemon.valid.size, 3);
+});
+
+/** A store whose paths have derivers, and what their logs are called in it and in a cache. */
+function loggedStore() {
+  const folder = join(temporaryFolder(), 'root');
+  const derivers = rows.map((_, at) => `${String(at + 5).repeat(32)}-built.drv`);
+  cpSync(root, folder, { recursive: true });
+  rmSync(join(folder, 'nix/var/nix'), { recursive: true });
+  const derived = rows.map((row, at) => ({ ...row, deriver: `/nix/store/${derivers[at]}` }));
+  makeDatabase(join(folder, 'nix/var/nix'), derived, [1, 2]);
+  const logs = derivers.map(name => {
+    const dir = join(folder, 'nix/var/log/nix/drvs', name.slice(0, 2));
+    mkdirSync(dir, { recursive: true });
+    return join(dir, name.slice(2));
+  });
+  return { store: `local?root=${folder}`, logs, keys: derivers.map(name => `log/${name}`) };
+}
+
+test('out of a local store come the logs that it has, without being asked for; what is there stays', async () => {
+  const { store, logs, keys } = loggedStore();
+  writeFileSync(logs[0]!, 'app is built\n');
+  writeFileSync(logs[2]!, 'of another\n');
+  const to = fresh();
+  const args = ['copy', '--json', '--from', store, '--to', to];
+  assert.equal(summaryOf(await output(0, ...args, '--dry-run', app)).logs, undefined);
+  assert.equal(summaryOf(await output(0, ...args, app)).logs, 1);
+  assert.equal(readFileSync(join(to, keys[0]!), 'utf8'), 'app is built\n');
+  assert.deepEqual(readdirSync(join(to, 'log')).sort(), [keys[0]!.slice(4), 'KEEP']);
+  writeFileSync(logs[0]!, 'app is built again\n');
+  writeFileSync(logs[1]!, 'lib is built\n');
+  assert.equal(summaryOf(await output(0, ...args, app)).logs, 1, 'of a path that was there');
+  assert.equal(readFileSync(join(to, keys[0]!), 'utf8'), 'app is built\n');
+  assert.equal(readFileSync(join(to, keys[1]!), 'utf8'), 'lib is built\n');
+  await output(0, 'verify', '--strict', to);
+  const asked = fresh();
+  await output(0, 'make', '--from', store, '--to', asked, app);
+  assert.deepEqual(readdirSync(join(asked, 'log')), ['KEEP'], 'make brings none unasked');
+});
+
+test('logs that nobody asked for and nobody can read stay behind with a note; asked for, they are errors', async () => {
+  const { store, logs, keys } = loggedStore();
+  writeFileSync(`${logs[0]}.bz2`, 'no bzip2');
+  writeFileSync(logs[1]!, 'lib is built\n');
+  const words = ['--json', '--no-flush', '--from', store, app];
+  for (const [command, PATH, code, type] of [
+    [['copy'], process.env.PATH, 0, 'note'],
+    [['copy'], '/nowhere', 0, 'note'],
+    [['make', '--logs'], '/nowhere', 3, 'error'],
+  ] as const) {
+    const to = fresh();
+    const ran = await ended(startGranary([...command, ...words, '--to', to], [], { PATH }));
+    assert.equal(ran.code, code, ran.stdout);
+    const told = ran.stdout
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line))
+      .filter(line => line.type === type);
+    assert.equal(told.length, 1, ran.stdout);
+    const about = new RegExp(`Cannot read the build log ${logs[0]}\\.bz2: `);
+    assert.match(told[0].message, about);
+    assert.equal(/--logs/.test(told[0].message), type === 'error', told[0].message);
+    assert.equal(await narInfosOf(to), 2);
+    if (type === 'note') assert.ok(existsSync(join(to, keys[1]!)));
+  }
+});
+
+test('out of a store, --listings and --debug-info write what make does', async () => {
+  const root = join(temporaryFolder(), 'root');
+  const tree = join(root, other);
+  mkdirSync(join(tree, 'lib/debug/.build-id/ab'), { recursive: true });
+  writeFileSync(join(tree, `lib/debug/.build-id/ab/${'c'.repeat(38)}.debug`), 'debug');
+  const nar = Buffer.concat([
+    ...dumpTree(tree, { block: () => Buffer.alloc(1 << 10), listing: false }),
+  ]);
+  const row = { path: other, hash: sha256(nar), narSize: nar.length };
+  makeDatabase(join(root, 'nix/var/nix'), [row]);
+  const debugKey = `debuginfo/ab${'c'.repeat(38)}.debug`;
+  const listingKey = `${'3'.repeat(32)}.ls`;
+  for (const [options, expected] of [
+    [[], []],
+    [['--listings'], [listingKey]],
+    [['--debug-info'], [debugKey]],
+    [
+      ['--listings', '--debug-info'],
+      [listingKey, debugKey],
+    ],
+  ] as const) {
+    const [made, copied] = [fresh(), fresh()];
+    const more = ['--from', `local?root=${root}`, ...options, other];
+    await output(0, 'make', '--to', made, ...more);
+    await output(0, 'copy', '--to', copied, ...more);
+    const content = contentOf(copied);
+    assert.deepEqual(
+      [listingKey, debugKey].filter(key => Object.hasOwn(content, key)),
+      expected,
+    );
+    assert.deepEqual(content, contentOf(made));
+  }
 });
 
 test('who closes a cache is remembered by its address, without what opens it, and a list by its name', async () => {

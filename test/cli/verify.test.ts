@@ -51,6 +51,8 @@ const ends: Readonly<Record<string, readonly [number, readonly string[], RegExp?
   'damage in the closure of a ROOT: 1': [1, [broken, app]],
   'a hole: 1': [1, [holed], /^damage reference-missing: /m],
   'a hole that another cache fills: 0': [0, [holed, '--with', whole]],
+  'a hole that the first of two caches fills: 0': [0, [holed, '--with', whole, '--with', holed]],
+  'a hole that two caches leave: 1': [1, [holed, '--with', holed, '--with', holed]],
   'signed by a key, given as text: 0': [0, [whole, '--quick', '--trusted-key', key]],
   'signed by a key, given as a file: 0': [0, [whole, '--quick', '--trusted-key', keyFile]],
   'not signed by that key: 1': [
@@ -128,12 +130,15 @@ test('--record leaves the verdict in the cache, whole or not, and nothing else; 
   const before = contentOf(dir);
   const file = join(dir, 'granary/verified.json');
   const start = Date.now();
-  assert.equal((await granary(['verify', dir, '--record', '--with', whole])).code, 1);
+  assert.equal(
+    (await granary(['verify', dir, '--record', '--with', whole, '--with', odd])).code,
+    1,
+  );
   const { time, narBytes, ...said } = JSON.parse(readFileSync(file, 'utf8'));
   assert.ok(Date.parse(time) >= start && new Date(time).toISOString() === time);
   assert.ok(narBytes > 0);
   assert.deepEqual(said, {
-    ...{ version: 1, granary: version, checked: { nars: true, with: whole } },
+    ...{ version: 1, granary: version, checked: { nars: true, with: [whole, odd] } },
     ...{ narInfos: 5, narFiles: 4, damage: 3, warnings: 1 },
   });
   const after = contentOf(dir);

@@ -182,7 +182,7 @@ test('without closure the rest has to be there, or in a cache that is left out',
   await assert.rejects(copy(healthy.cache, to, wish), {
     code: 'absent',
     message:
-      /-app from .* refers to .*-lib, which neither comes along nor is in the target; .*--exclude/,
+      /-app from .* refers to .*-lib, which neither comes along nor is in the target; name a cache that has it by --with$/,
   });
   assert.ok(!existsSync(to), 'nothing was written');
   const { plan } = await copy(healthy.cache, to, {
@@ -191,6 +191,17 @@ test('without closure the rest has to be there, or in a cache that is left out',
   });
   assert.deepEqual(plan.excluded, new Set([healthy.paths.lib]));
   assert.deepEqual(narInfosIn(to), keysOf('app'));
+  for (const closer of [healthy.cache, memoryStorage()]) {
+    const closed = fresh();
+    const exclude = { ...nothingExcluded, closers: [stored(closer)] };
+    if (typeof closer !== 'string')
+      await assert.rejects(copy(healthy.cache, closed, { ...wish, exclude }), { code: 'absent' });
+    await copy(healthy.cache, closer, { roots: [healthy.paths.app] });
+    const { plan, moved } = await copy(healthy.cache, closed, { ...wish, exclude });
+    assert.deepEqual([moved, plan.excluded], [1, new Set([healthy.paths.lib])]);
+    assert.deepEqual(narInfosIn(closed), keysOf('app'), 'though who closes it has that too');
+    assert.deepEqual(await findingsIn(closed, { also: [stored(closer)] }), []);
+  }
   const other = fresh();
   await copy(healthy.cache, other, { roots: [healthy.paths.lib] });
   await copy(healthy.cache, other, wish);
@@ -208,7 +219,32 @@ test('what another cache has with the same NAR is left out, and the union is who
   const [hole, ...others] = await findingsIn(rest);
   assert.deepEqual([hole?.id, others], ['reference-missing', []]);
   assert.ok(hole!.message.endsWith(`; granary/closed-by.json names ${base}`), hole!.message);
-  assert.deepEqual(await findingsIn(rest, { also: stored(base) }), []);
+  assert.deepEqual(await findingsIn(rest, { also: [stored(base)] }), []);
+});
+
+test('a cache that others close names them all, and the union of all is whole, in any order', async () => {
+  const [base, mid, top] = [fresh(), fresh(), fresh()];
+  const { paths } = healthy;
+  for (const [to, root, ...others] of [
+    [base, paths.base],
+    [mid, paths.lib, '--exclude', base],
+    [top, paths.app, '--exclude', mid, '--exclude', base],
+  ] as const) {
+    const made = await granary(['copy', '--from', healthy.cache, '--to', to, ...others, root]);
+    assert.equal(made.code, 0, made.stderr);
+  }
+  assert.deepEqual(narInfosIn(top), keysOf('app'));
+  const closedBy: unknown = JSON.parse(readFileSync(join(top, 'granary/closed-by.json'), 'utf8'));
+  assert.deepEqual(closedBy, [base, mid].sort());
+  for (const [code, ...others] of [
+    [1, base],
+    [0, base, mid],
+    [0, mid, base],
+  ] as const) {
+    const union = others.flatMap(other => ['--with', other]);
+    const { code: exit, stdout } = await granary(['verify', ...union, top]);
+    assert.equal(exit, code, stdout);
+  }
 });
 
 test('a list of paths is read by lines, and says which it cannot', () => {
@@ -341,7 +377,7 @@ test('make leaves out what another cache has with the same NAR, and remembers wh
   });
   assert.deepEqual([made.added, made.held], [1, []]);
   assert.deepEqual(JSON.parse(readFileSync(join(rest, 'granary/closed-by.json'), 'utf8')), [base]);
-  assert.deepEqual(await findingsIn(rest, { also: stored(base) }), []);
+  assert.deepEqual(await findingsIn(rest, { also: [stored(base)] }), []);
   const again = await planMake(sources, stored(fresh()), {
     ...settings,
     exclude: { ...nothingExcluded, paths: new Set([baseName(healthy.paths.base)]) },

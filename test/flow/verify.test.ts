@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { zstdDecompressSync } from 'node:zlib';
@@ -9,11 +17,12 @@ import { type VerifyProgress, verify } from '../../src/flow/verify.ts';
 import { generateKey, parseSecretKey } from '../../src/format/key.ts';
 import { baseName, hashPart } from '../../src/format/store-path.ts';
 import { directoryStorage } from '../../src/storage/directory.ts';
-import type { Storage } from '../../src/storage/storage.ts';
+import { memoryStorage } from '../../src/storage/memory.ts';
+import { bodyOf, type Storage } from '../../src/storage/storage.ts';
 import { temporaryFolder } from '../temporary.ts';
 import { gallery, Patient } from './damage.ts';
 import { findingsIn, idsOf } from './found.ts';
-import { makeHealthy } from './healthy.ts';
+import { makeHealthy, type Name } from './healthy.ts';
 
 const healthy = await makeHealthy(temporaryFolder());
 
@@ -83,8 +92,34 @@ test('signatures: missing, wrong under a trusted name, not needed by what is con
 test('with another cache that has the rest, a cache with holes is whole', async () => {
   const dir = copyOf();
   gallery['a reference without a narinfo']!.do(new Patient(healthy, dir));
-  const also = directoryStorage(healthy.cache);
+  const also = [directoryStorage(healthy.cache)];
   assert.deepEqual(idsOf(await findingsIn(dir, { also })), ['listing-orphan']);
+});
+
+test('holes that other caches fill one each are whole only with them all', async () => {
+  const dir = copyOf();
+  const patient = new Patient(healthy, dir);
+  patient.field('twin', 'References', baseName(healthy.paths.plain));
+  const others = new Map<Name, Storage>();
+  for (const name of ['base', 'plain'] as const) {
+    const other = memoryStorage();
+    await other.put(patient.key(name), bodyOf(patient.text(name)));
+    others.set(name, other);
+    rmSync(patient.file(patient.key(name)));
+  }
+  for (const [has, ...lacks] of [
+    [['base', 'plain']],
+    [['plain', 'base']],
+    [['base'], 'plain'],
+    [['plain'], 'base'],
+  ] as const) {
+    const also = has.map(name => others.get(name)!);
+    const holes = (await findingsIn(dir, { also })).filter(({ id }) => id === 'reference-missing');
+    assert.deepEqual(
+      holes.map(({ path }) => path),
+      lacks.map(name => healthy.paths[name]),
+    );
+  }
 });
 
 test('another cache has a path only by a narinfo that reads, and is of that path', async () => {
@@ -95,7 +130,7 @@ test('another cache has a path only by a narinfo that reads, and is of that path
     new Patient(healthy, elsewhere).edit('base', text =>
       change === 'nothing' ? '' : text.replace('-base', '-case'),
     );
-    const also = directoryStorage(elsewhere);
+    const also = [directoryStorage(elsewhere)];
     assert.deepEqual(idsOf(await findingsIn(dir, { also })), [
       'listing-orphan',
       'reference-missing',

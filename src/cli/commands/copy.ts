@@ -38,9 +38,9 @@ export const copy: Command = {
   about: `Copies the closures of the ROOTs, or all of a cache, from a cache or Nix store to another.
 From cache to cache compressed files move as they are, but for --recompress, each checked against the FileHash of its narinfo; the
 signatures of both sides are kept; logs, listings, debuginfo and realisations come along. From a store to a cache
-paths are packed as by "granary make". Into a store they go through its daemon, each NAR proven on the way; the
-daemon has to trust a signature. A ROOT is a store path, its base name, or its hash part; of a store also a link
-that leads to one (./result).`,
+paths are packed as by "granary make"; from a local one realisations and logs come along. Into a store they go
+through its daemon, each NAR proven on the way; the daemon has to trust a signature. A ROOT is a store path,
+its base name, or its hash part; of a store also a link that leads to one (./result).`,
   options: {
     from: {
       value: 'SOURCE',
@@ -60,7 +60,13 @@ that leads to one (./result).`,
       help: 'leave out what this cache has too, or the closure of this path in the\nstore, or what a file lists. Repeatable',
     },
     ...filterOptions,
-    'no-closure': { help: 'copy the ROOTs alone; the target, or --exclude, has to have the rest' },
+    'no-closure': {
+      help: 'copy the ROOTs alone; the target, --exclude or --with has to have the rest',
+    },
+    with: {
+      value: 'CACHE',
+      help: 'this cache has what is referred to and does not come along; nothing is\nleft out for it, and the target remembers it. Repeatable',
+    },
     prefer: {
       value: 'source',
       help: 'take the NAR of the source where the target, a cache, has another',
@@ -71,6 +77,10 @@ that leads to one (./result).`,
     recompress: {
       value: 'NAME[:LEVEL]',
       help: 'unpack what is copied, prove it, and pack it anew: zstd, xz, gzip, br or\nnone. What the target has stays as it is',
+    },
+    listings: { help: 'write a listing (.ls) of each path, out of a store' },
+    'debug-info': {
+      help: 'write debuginfo/ files, which lead from a build id to its debug\ninformation, for what is packed out of a store',
     },
     'dry-run': { help: 'print the plan and write nothing' },
     jobs: { value: 'N', help: `threads (default: the cores, here ${availableParallelism()})` },
@@ -87,6 +97,8 @@ ${exitStatuses}`,
   run,
 };
 
+type End = ReturnType<typeof kindOf>;
+
 /** One run, with what all ways need. */
 interface Run {
   readonly args: Arguments;
@@ -98,7 +110,7 @@ interface Run {
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
   growHeapSlowly();
-  const [from, to] = [args.last('from'), args.last('to')];
+  const [from, to] = [args.only('from'), args.only('to')];
   if (from === undefined || to === undefined)
     throw new GranaryError(
       'usage',
@@ -107,7 +119,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   const named = [...args.words, ...args.all('roots').flatMap(rootsIn)];
   const roots = args.words.length === 0 && !args.has('roots') ? undefined : named;
   const [source, target] = [kindOf(from), kindOf(to)];
-  if (source === 'store' || target === 'store') refuseForStores(args, target);
+  refuseMeaningless(args, source, target);
   if (source === 'store' && named.length === 0)
     throw new GranaryError(
       'usage',
@@ -118,14 +130,22 @@ async function run(args: Arguments, face: Face): Promise<number> {
   return source === 'store' ? packed(from, to, one) : moved(from, to, one);
 }
 
-/** Options that mean nothing where an end is a store. */
-function refuseForStores(args: Arguments, target: 'cache' | 'store'): void {
+/** Options that mean nothing between such ends. */
+function refuseMeaningless(args: Arguments, source: End, target: End): void {
+  const [along, none] = ['those that a cache has come along', 'a store keeps no such files'];
   const why = {
-    link: 'a store shares no files with a cache',
-    without: 'only a copy between caches leaves out by name',
-    'max-size': 'only a copy between caches leaves out by size',
+    ...(source === 'cache' && target === 'cache'
+      ? { listings: along, 'debug-info': along }
+      : {
+          link: 'a store shares no files with a cache',
+          without: 'only a copy between caches leaves out by name',
+          'max-size': 'only a copy between caches leaves out by size',
+        }),
     ...(target === 'store'
       ? {
+          listings: none,
+          'debug-info': none,
+          with: 'a store has to have itself what its paths refer to',
           prefer: 'what a store has it keeps',
           jobs: 'a store takes one path after the other',
           'no-flush': 'a store decides by itself when it is safe',
@@ -161,7 +181,7 @@ async function into(to: string, { args, face, start }: Run, supply: Supply): Pro
   const keys = args.all('sign').map(readSecretKey);
   const plan = await planImport(supply, target, {
     noClosure: args.has('no-closure'),
-    exclude: await exclusionOf(args.all('exclude'), kindOf(from) === 'store' ? from : undefined),
+    exclude: await exclusionOf(args, kindOf(from) === 'store' ? from : undefined),
   });
   if (args.has('dry-run')) return showImportPlan(plan, target, face);
   showCopyStart(plan, face);
@@ -188,9 +208,9 @@ async function packed(from: string, to: string, one: Run): Promise<number> {
       sources: [{ store, roots: await rootsOf(store, one) }],
       storeDir: store.storeDir,
       ...(await parsePacking('recompress', args.last('recompress') ?? 'zstd')),
-      listings: false,
-      debugInfo: false,
-      logs: false,
+      listings: args.has('listings'),
+      debugInfo: args.has('debug-info'),
+      logs: store.log ? 'found' : undefined,
       cacheInfo: {},
       prefer: args.word('prefer', ['source']) ?? 'nobody',
       start,
@@ -215,7 +235,7 @@ async function moved(from: string, to: string, { args, face, roots, start }: Run
       `Cannot use --link with ${far.url}: only files on one disk of this machine can be shared; leave it out`,
     );
   const jobs = args.number('jobs', 1, 1024) ?? availableParallelism();
-  const exclude = await exclusionOf(args.all('exclude'));
+  const exclude = await exclusionOf(args);
   const keys = args.all('sign').map(readSecretKey);
   const recompress = await recompressionOf(args);
   const plan = await planCopy(source, target, {

@@ -43,7 +43,13 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
       help: 'a references graph in place of the database: an .attrs.json with\nexportReferencesGraph, or one of its arrays. Repeatable',
     },
     roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
-    'no-closure': { help: 'pack the ROOTs alone; the cache, or --exclude, has to have the rest' },
+    'no-closure': {
+      help: 'pack the ROOTs alone; the cache, --exclude or --with has to have the rest',
+    },
+    with: {
+      value: 'CACHE',
+      help: 'with --no-closure, this cache has what the ROOTs refer to; the new one\nremembers it. Repeatable',
+    },
     compression: { value: 'NAME[:LEVEL]', help: 'zstd (default), xz, gzip, br or none' },
     level: { value: 'N', help: 'the same as :LEVEL; defaults: zstd 3, xz 6, gzip 6, br 5' },
     sign: { value: 'FILE', help: 'a secret key to sign what is packed with. Repeatable' },
@@ -79,7 +85,7 @@ ${exitStatuses}`,
 
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
-  const to = args.last('to');
+  const [from, to] = [args.only('from'), args.only('to')];
   if (to === undefined)
     throw new GranaryError(
       'usage',
@@ -95,7 +101,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       `Cannot make a cache in the store ${to}: name a folder, as in --to ./cache; "granary copy" writes into stores`,
     );
   const storage = openStorage(to, { flush: !args.has('no-flush') });
-  const { sources, storeDir } = await sourcesOf(args, face);
+  const { sources, storeDir } = await sourcesOf(from ?? 'auto', args, face);
   const logs = args.has('logs');
   if (logs && !sources.some(({ store }) => store.log))
     throw new GranaryError(
@@ -116,7 +122,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       level,
       listings,
       debugInfo,
-      logs,
+      logs: logs ? 'asked' : undefined,
       cacheInfo,
       prefer: 'source',
       start,
@@ -143,10 +149,11 @@ function levelOf(args: Arguments, { compression, level }: Packing): number {
 
 /** Where paths come from: the store or the graph for ROOTs, and what is added. */
 async function sourcesOf(
+  from: string,
   args: Arguments,
   face: Face,
 ): Promise<{ sources: Source[]; storeDir: StoreDir }> {
-  const places = placesOf(args.last('from') ?? 'auto');
+  const places = placesOf(from);
   const { storeDir } = places;
   const sources: Source[] = [];
   const trees = args.all('add').map(parsePlainTree);
@@ -157,7 +164,7 @@ async function sourcesOf(
   }
   const words = [...args.words, ...args.all('roots').flatMap(rootsIn)];
   if (words.length > 0) {
-    const store = sources[0]?.store ?? openStore(args.last('from') ?? 'auto');
+    const store = sources[0]?.store ?? openStore(from);
     const roots = words.map(word => resolveRoot(word, store));
     for (const root of roots)
       if (root.endsWith('.drv')) hintAtOutputs(root, store.content(root), face);

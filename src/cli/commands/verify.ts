@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { GranaryError } from '../../errors.ts';
 import { recordVerdict } from '../../flow/verdict-file.ts';
 import { verify as verifyCache } from '../../flow/verify.ts';
+import type { Storage } from '../../storage/storage.ts';
 import type { Arguments } from '../arguments.ts';
 import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
@@ -26,7 +27,7 @@ them. With ROOTs (store paths, their base names or hash parts), only their closu
       value: 'N',
       help: 'how many signatures by trusted keys each path needs (default 1)',
     },
-    with: { value: 'CACHE', help: 'another cache that may have what is referred to' },
+    with: { value: 'CACHE', help: 'another cache that may have what is referred to. Repeatable' },
     record: { help: 'leave the verdict in the cache, in granary/verified.json' },
     strict: { help: 'warnings count as damage' },
     jobs: {
@@ -64,12 +65,13 @@ async function run(args: Arguments, face: Face): Promise<number> {
     );
   const storage = await openCacheToRead(name);
   if (args.has('record')) refuseReadOnly('verify --record', storage);
-  const also = args.last('with');
+  const also: Storage[] = [];
+  for (const other of args.all('with')) also.push(await openCacheToRead(other));
   const checked = {
     quick: args.has('quick'),
     keys,
     sigsNeeded: sigsNeeded ?? 1,
-    ...(also === undefined ? {} : { also: await openCacheToRead(also) }),
+    also,
   };
   const verdict = await verifyCache(storage, {
     ...checked,
