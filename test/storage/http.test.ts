@@ -224,14 +224,21 @@ test('redirects are followed, to another path and another server', async () => {
   assert.equal((await storage.head('x'))?.size, 5);
 });
 
-test('a circle of redirects and an endless chain are unavailable, at once', async () => {
+test('a circle of redirects and an endless chain are malformed, at once, for reads and puts', async () => {
   const [storage, { asked }] = await opened((request, reply) => {
     const location = request.url === '/cache/circle' ? '/cache/circle' : `${request.url}x`;
-    reply.writeHead(302, { location }).end();
+    reply.writeHead(307, { location }).end();
   });
-  await assert.rejects(storage.get('circle'), { code: 'unavailable', message: /circle/ });
+  const advice = 'name the URL where the cache lies, or mend the server$';
+  const circle = { code: 'malformed', message: new RegExp(`in a circle; ${advice}`) };
+  await assert.rejects(storage.get('circle'), circle);
   assert.equal(asked.length, 1);
-  await assert.rejects(storage.get('chain'), { code: 'unavailable', message: /10 redirects/ });
+  await assert.rejects(storage.head('circle'), circle);
+  await assert.rejects(storage.put('circle', bodyOf('x')), circle);
+  assert.equal(asked.length, 3);
+  const chain = { code: 'malformed', message: new RegExp(`more than 10 redirects; ${advice}`) };
+  await assert.rejects(storage.get('chain'), chain);
+  assert.equal(asked.length, 3 + 11);
 });
 
 test('credentials go to the server that was named, and to no other', async () => {
