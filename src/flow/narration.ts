@@ -4,6 +4,7 @@
  *
  * Threads read them where there are many: of 200 µs that one takes, a signature's check is 130.
  */
+import { unreadNarInfo } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { type BareInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
 import { baseName, type StoreDir } from '../format/store-path.ts';
@@ -61,7 +62,7 @@ function narrationOf(key: string, text: string, expected: Expected): Narration {
     const foreign = /^StorePath: (\/[^\n]*)\/[^/\n]+$/m.exec(text)?.[1];
     const id =
       foreign !== undefined && foreign !== storeDir ? 'narinfo-foreign' : 'narinfo-malformed';
-    const message = error.message.replace(/^Cannot read the narinfo/, `Cannot read ${key}`);
+    const message = unreadNarInfo(error, text, key);
     const url = /^URL: (.*)$/m.exec(text)?.[1];
     const claimed = url === undefined ? {} : { claimed: url.trimEnd() };
     return { key, ...claimed, findings: [finding(id, key, message)] };
