@@ -71,7 +71,8 @@ function narrationOf(key: string, text: string, expected: Expected): Narration {
 
 interface Wanted {
   readonly storage: Storage;
-  readonly things: ReadonlyMap<string, Thing>;
+  /** Where nothing can be listed, those that are found are added. */
+  readonly things: Map<string, Thing>;
   readonly expected: Expected;
   /** Only the closures of these, each named by store path, base name or hash part; without it, everything. */
   readonly roots?: readonly string[] | undefined;
@@ -98,12 +99,15 @@ export async function readNarInfos(wanted: Wanted, threads: Threads): Promise<Na
   const findings: Finding[] = [];
   const claimed = new Set<string>();
   const kept = infoKeeper(things);
+  const isListed = storage.inventory !== undefined;
   const take = (narration: Narration): void => {
+    const { key } = narration;
+    if (!isListed) things.set(key, { key, kind: 'value', size: 0 }); // nobody asks how big it is
     findings.push(...narration.findings);
     if (narration.claimed !== undefined) claimed.add(narration.claimed);
-    if (narration.info) infos.set(narration.key, kept(narration.info));
+    if (narration.info) infos.set(key, kept(narration.info));
   };
-  const isThere = (key: string): boolean => things.get(key)?.kind === 'value';
+  const isThere = (key: string): boolean => !isListed || things.get(key)?.kind === 'value';
   if (!roots) {
     const isNarInfo = (key: string): boolean => /^[^/]+\.narinfo$/.test(key) && isThere(key);
     await readAll([...things.keys()].filter(isNarInfo), wanted, threads, take);
