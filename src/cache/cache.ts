@@ -128,20 +128,30 @@ export async function readNarInfo(
   path: StorePath,
   storeDir: StoreDir,
 ): Promise<NarInfo | undefined> {
-  const key = narInfoKey(path);
+  return narInfoAt(storage, narInfoKey(path), storeDir);
+}
+
+/** The narinfo under a key, of whatever path it may be. */
+export async function narInfoAt(
+  storage: Storage,
+  key: string,
+  storeDir: StoreDir,
+): Promise<NarInfo | undefined> {
   const text = await readText(storage, key);
   try {
     return text === undefined ? undefined : parseNarInfo(text, storeDir);
   } catch (error) {
     if (!(error instanceof GranaryError)) throw error;
-    const page = /^\s*<(!doctype|html|\?xml)/i.test(text!) ? ', which is a web page' : '';
-    const message = error.message.replace(
-      /^Cannot read the narinfo/,
-      `Cannot read ${storage.url}/${key}${page}`,
-    );
+    const message = unreadNarInfo(error, text!, `${storage.url}/${key}`);
     throw new GranaryError(error.code, message, { ...error.facts, key }, error);
   }
 }
+
+/** Why no narinfo could be read from the text that lies there. Servers give pages for what they lack, and networks before a login. */
+export const unreadNarInfo = ({ message }: GranaryError, text: string, where: string): string =>
+  /^(\xef\xbb\xbf)?\s*</.test(text)
+    ? `Cannot read ${where}: it is a web page and no narinfo; check the URL that it comes from, whose server has to answer 404 for what it does not have`
+    : message.replace(/^Cannot read the narinfo/, `Cannot read ${where}`);
 
 /** The file that a narinfo's URL names: over HTTP what a URL means there, in a folder a file of that very name. */
 export const getNar = (storage: Storage, url: string): Promise<Found | undefined> =>

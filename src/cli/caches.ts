@@ -42,16 +42,22 @@ async function findCacheInfo(storage: Storage): Promise<void> {
 }
 
 /**
- * @throws GranaryError `usage` for a cache that cannot be listed, that lies in a Nix store, which root could change,
- * or that is read-only
+ * @throws GranaryError `usage` for a cache that cannot be listed where no roots are named, that lies in a Nix store, which
+ * root could change, or that is read-only
  */
-export function refuseReadOnly(verb: string, storage: Storage): void {
+export function refuseReadOnly(
+  verb: string,
+  storage: Storage,
+  roots: readonly string[] | undefined,
+): void {
   const { url } = storage;
-  if (!storage.inventory)
+  if (!storage.inventory && !roots) {
+    const orRoots = verb === 'sign' ? 'ROOTs, to do it with their closures, or ' : '';
     throw new GranaryError(
       'usage',
-      `Cannot ${verb} ${url}: what lies there cannot be listed; name the folder that it is served from`,
+      `Cannot ${verb} all of ${url}: what lies there cannot be listed; name ${orRoots}the folder that it is served from`,
     );
+  }
   if (!storage.local) return;
   if (isInStore(url)) {
     const real = realpathSync(url);

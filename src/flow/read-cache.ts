@@ -1,7 +1,7 @@
 /** The narinfos of a cache, wherever it lies: of some closures, by their references, or all that can be listed. */
-import { readText } from '../cache/cache.ts';
+import { narInfoAt } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
-import { type NarInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
+import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
 import { baseName, hashPart, type StoreDir, type StorePath } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
 import { each } from './each.ts';
@@ -44,7 +44,7 @@ export async function readNarInfos(
   const found = new Set<string>();
   const seen = new Set<string>();
   const take = async (key: string, isRoot: boolean): Promise<readonly StorePath[]> => {
-    const info = await narInfoAt(storage, key, storeDir);
+    const info = await placedNarInfo(storage, key, storeDir);
     if (!info) return [];
     if (isRoot) roots.push(info.path);
     if (await leaveOut?.(info)) return [];
@@ -96,21 +96,13 @@ async function narInfoKeysIn(storage: Storage): Promise<readonly string[]> {
   return keys.sort();
 }
 
-async function narInfoAt(
+async function placedNarInfo(
   storage: Storage,
   key: string,
   storeDir: StoreDir,
 ): Promise<NarInfo | undefined> {
-  const text = await readText(storage, key);
-  if (text === undefined) return undefined;
-  const refuse = (why: string, cause?: unknown): GranaryError =>
-    new GranaryError('malformed', `Cannot use ${key} of ${storage.url}: ${why}`, { key }, cause);
-  let info: NarInfo;
-  try {
-    info = parseNarInfo(text, storeDir);
-  } catch (error) {
-    throw error instanceof GranaryError ? refuse(error.message, error) : error;
-  }
-  if (narInfoKey(info.path) === key) return info;
-  throw refuse(`it is the narinfo of ${info.path}`);
+  const info = await narInfoAt(storage, key, storeDir);
+  if (!info || narInfoKey(info.path) === key) return info;
+  const message = `Cannot use ${key} of ${storage.url}: it is the narinfo of ${info.path}`;
+  throw new GranaryError('malformed', message, { key });
 }

@@ -1,5 +1,5 @@
 /** Reads every NAR file of a cache once, large ones by themselves and small ones in groups, on all cores. */
-import { listingKey } from '../cache/cache.ts';
+import { getNar, listingKey } from '../cache/cache.ts';
 import { checkNar, type NarFacts } from '../cache/nar-check.ts';
 import { GranaryError } from '../errors.ts';
 import { parseListing, printListing } from '../format/nar-listing.ts';
@@ -108,7 +108,7 @@ async function readFile(
   claim: ReturnType<typeof claimOf>,
 ): Promise<CheckResult> {
   try {
-    const found = await storage.get(url);
+    const found = await getNar(storage, url);
     if (!found) return { code: 'ENOENT', message: 'it went' };
     return { facts: await checkNar(found.bytes, claim) };
   } catch (error) {

@@ -82,14 +82,23 @@ export function makesItsPath({ path, ca, references }: BareInfo): boolean {
   }
 }
 
+/** What lies around a narinfo. */
+interface Around {
+  readonly things: ReadonlyMap<string, Thing>;
+  /** Whether the URL is one to follow, and no file name. */
+  readonly follows: boolean;
+}
+
 /** What is wrong with the file that it names, as far as can be said without reading it. */
 export function* fileFindings(
   key: string,
   { path, file }: BareInfo,
-  things: ReadonlyMap<string, Thing>,
+  { things, follows }: Around,
 ): Generator<Finding> {
   const { url, fileSize } = file;
-  if (!isPlainUrl(url)) {
+  const thing = things.get(url);
+  if (thing?.kind === 'other' && follows) return; // that it cannot be asked for was told
+  if (!isPlainUrl(url) && !(thing && follows)) {
     yield finding(
       'url-unsafe',
       key,
@@ -98,7 +107,6 @@ export function* fileFindings(
     );
     return;
   }
-  const thing = things.get(url);
   if (thing?.kind === 'value') {
     if (fileSize === undefined)
       yield finding('file-size-unstated', key, `${key} does not say how big ${url} is`, path);
@@ -109,7 +117,7 @@ export function* fileFindings(
         `${url} has ${thing.size} bytes, and its narinfo says ${fileSize}`,
         path,
       );
-  } else if (/[?#%]|^[a-z]+:/i.test(url))
+  } else if (!follows && /[?#%]|^[a-z]+:/i.test(url))
     yield finding(
       'url-query',
       key,

@@ -8,11 +8,32 @@ import { isTemporaryKey, type Storage, type Thing } from '../storage/storage.ts'
 import { type Finding, finding } from './findings.ts';
 import { readSide } from './verify-narinfo.ts';
 
-/** The folders and nix-cache-info that every Nix needs, on a read-only mount too. */
+/** The folders, where they can be seen, and nix-cache-info that every Nix needs, on a read-only mount too. */
 export async function* frameFindings(
   storage: Storage,
   things: ReadonlyMap<string, Thing>,
 ): AsyncGenerator<Finding> {
+  if (storage.inventory) yield* folderFindings(things);
+  const isThere = things.get(cacheInfoKey)?.kind === 'value'; // what a link leads to is none of the cache
+  const text = isThere ? await readSide(storage, cacheInfoKey) : undefined;
+  if (text === undefined)
+    yield finding(
+      'cache-info-missing',
+      cacheInfoKey,
+      `${cacheInfoKey} is not there: Nix has to write it, and cannot when the cache is read-only`,
+    );
+  else if (typeof text !== 'string') yield text;
+  else
+    try {
+      const { storeDir } = parseCacheInfo(text);
+      if (storeDir !== undefined) parseStoreDir(storeDir);
+    } catch (error) {
+      if (!(error instanceof GranaryError)) throw error;
+      yield finding('cache-info-malformed', cacheInfoKey, error.message);
+    }
+}
+
+function* folderFindings(things: ReadonlyMap<string, Thing>): Generator<Finding> {
   const filled = new Set<string>(); // with more than left-overs, which the next writer sweeps
   for (const key of things.keys())
     if (key.includes('/') && !isTemporary(key)) filled.add(key.slice(0, key.indexOf('/')));
@@ -31,23 +52,6 @@ export async function* frameFindings(
         `${folder}/ is ${thing ? 'no folder' : 'not there'}: some Nix has to make it, and cannot when the cache is read-only`,
       );
   }
-  const isThere = things.get(cacheInfoKey)?.kind === 'value'; // what a link leads to is none of the cache
-  const text = isThere ? await readSide(storage, cacheInfoKey) : undefined;
-  if (text === undefined)
-    yield finding(
-      'cache-info-missing',
-      cacheInfoKey,
-      `${cacheInfoKey} is not there: Nix has to write it, and cannot when the cache is read-only`,
-    );
-  else if (typeof text !== 'string') yield text;
-  else
-    try {
-      const { storeDir } = parseCacheInfo(text);
-      if (storeDir !== undefined) parseStoreDir(storeDir);
-    } catch (error) {
-      if (!(error instanceof GranaryError)) throw error;
-      yield finding('cache-info-malformed', cacheInfoKey, error.message);
-    }
 }
 
 /** What the narinfos of a cache say. */

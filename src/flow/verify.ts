@@ -3,6 +3,9 @@
  *
  *     inventory ─▶ frame ─▶ narinfos ─▶ what they say of each other ─▶ every NAR file ─▶ side files
  *
+ * Where nothing can be listed there is no inventory: what the closures of the roots name is asked for by name, and what
+ * belongs to none of them is not looked for.
+ *
  * Nothing that a cache holds stops it: whatever it is, it is a finding and not an error.
  */
 import { statedStoreDir } from '../cache/cache.ts';
@@ -21,6 +24,7 @@ import { closedByKey, readClosedBy } from './closed-by.ts';
 import { topological } from './closure.ts';
 import { readDebugLinks } from './debug-links.ts';
 import { type Finding, finding } from './findings.ts';
+import { addNamedThings, frameThings } from './named-things.ts';
 import { narrationsIn, readNarInfos } from './narration.ts';
 import { type CheckProgress, checkFiles, listingFindings } from './verify-files.ts';
 import { fileFindings } from './verify-narinfo.ts';
@@ -47,7 +51,7 @@ export interface VerifyProgress {
 export interface Verdict {
   /** What the paths begin with. */
   readonly storeDir: StoreDir;
-  /** All that lies in the storage, by key. */
+  /** All that lies in the storage, by key; what was asked for, where it cannot be listed. */
   readonly things: ReadonlyMap<string, Thing>;
   /** What was verified, by key; without their texts. */
   readonly infos: ReadonlyMap<string, BareInfo>;
@@ -63,7 +67,7 @@ interface VerifyTotals {
   readonly warnings: number;
 }
 
-/** @throws GranaryError `absent` for a root that the cache lacks, `usage` for a storage that cannot be listed */
+/** @throws GranaryError `absent` for a root that the cache lacks, `usage` for a storage that cannot be listed and no roots */
 export async function verify(storage: Storage, options: VerifyOptions): Promise<Verdict> {
   const { quick, keys, sigsNeeded, also = [], roots, jobs, report } = options;
   const tally = { damage: 0, warning: 0 };
@@ -71,7 +75,9 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
     tally[found.severity] += 1;
     report(found);
   };
-  const things = await inventoryOf(storage);
+  const isListed = storage.inventory !== undefined;
+  if (!isListed && !roots) throw noRoots(storage);
+  const things = isListed ? await inventoryOf(storage) : await frameThings(storage);
   const storeDir = await storeDirFor(storage, things);
   await using pool = new CheckPool();
   if (!quick && !roots && storage.local && isWorthThreads(things)) pool.start(jobs);
@@ -83,9 +89,11 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   for (const found of narrated.findings) tell(found);
   // Where a narinfo is not in its place, no Nix asks for it.
   const placed = where(infos, (key, { path }) => key === narInfoKey(path));
-  await addLateFiles(things, placed, storage);
+  if (isListed) await addLateFiles(things, placed, storage);
+  else for (const found of await addNamedThings(things, placed, storage)) tell(found);
+  const follows = storage.follow !== undefined;
   for (const [key, info] of placed) {
-    for (const found of fileFindings(key, info, things)) tell(found);
+    for (const found of fileFindings(key, info, { things, follows })) tell(found);
     if (quick || things.get(info.file.url)?.kind !== 'value')
       for await (const found of listingFindings(storage, things, info)) tell(found);
   }
@@ -153,15 +161,16 @@ function isInFolders(key: string, things: ReadonlyMap<string, Thing>): boolean {
 }
 
 async function inventoryOf(storage: Storage): Promise<Map<string, Thing>> {
-  if (!storage.inventory)
-    throw new GranaryError(
-      'usage',
-      `Cannot verify ${storage.url}: what lies there cannot be listed; name the folder that it is served from`,
-    );
   const things = new Map<string, Thing>();
-  for await (const thing of storage.inventory()) things.set(thing.key, thing);
+  for await (const thing of storage.inventory!()) things.set(thing.key, thing);
   return things;
 }
+
+const noRoots = ({ url }: Storage): GranaryError =>
+  new GranaryError(
+    'usage',
+    `Cannot verify all of ${url}: what lies there cannot be listed; name ROOTs, whose closures are verified, or the folder that it is served from`,
+  );
 
 /** What the cache says its paths begin with, if that can be; no link is followed. */
 async function storeDirFor(

@@ -45,7 +45,10 @@ export interface ExchangeSettings {
 
 const mostRedirects = 10;
 
-/** @throws GranaryError from what it gives: `usage` where access is refused, `unavailable` where all failed */
+/**
+ * @throws GranaryError from what it gives: `usage` where access is refused, `malformed` where redirects have no end,
+ * `unavailable` where all failed
+ */
 export function exchanges({ connections, stallMs, retry, credentials }: ExchangeSettings): Ask {
   const slots = new Slots(connections);
   /** A bucket that nobody may list answers 403 for what is not there: so does Nix take it, once a value was read. */
@@ -110,12 +113,15 @@ export function exchanges({ connections, stallMs, retry, credentials }: Exchange
   };
 
   const attempt = async (question: Question): Promise<Answer | Again> => {
-    const cannot = (why: string, url: URL, code: 'unavailable' | 'usage' = 'unavailable') =>
+    const cannot = (why: string, url: URL, code: Parameters<typeof refusal>[3] = 'unavailable') =>
       refusal(question, why, url, code);
+    const astray = (what: string, url: URL) =>
+      cannot(`${what}; name the URL where the cache lies, or mend the server`, url, 'malformed');
     const seen = new Set<string>();
     for (let { url } = question; ; ) {
-      if (seen.has(url.href)) throw cannot('its redirects lead in a circle', url);
-      if (seen.size > mostRedirects) throw cannot(`more than ${mostRedirects} redirects`, url);
+      if (seen.has(url.href)) throw astray('its redirects lead in a circle', url);
+      if (seen.size > mostRedirects)
+        throw astray(`there are more than ${mostRedirects} redirects`, url);
       seen.add(url.href);
       const answer = await exchange(url, question);
       if ('failure' in answer) {

@@ -328,7 +328,7 @@ test('a narinfo that is none, or lies in the wrong place, ends the copy before a
     const to = fresh();
     await assert.rejects(copy(source.dir, to), (error: GranaryError) => {
       assert.equal(error.code, 'malformed');
-      assert.match(error.message, /^Cannot use 2{32}\.narinfo of /);
+      assert.match(error.message, /^Cannot (read|use) .*\b2{32}\.narinfo/);
       return true;
     });
     assert.ok(!existsSync(to));

@@ -12,13 +12,17 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { zstdDecompressSync } from 'node:zlib';
 import { codecs } from '../../src/cache/codec.ts';
-import { findingTable } from '../../src/flow/findings.ts';
+import { GranaryError } from '../../src/errors.ts';
+import { type FindingId, findingTable } from '../../src/flow/findings.ts';
 import { type VerifyProgress, verify } from '../../src/flow/verify.ts';
 import { generateKey, parseSecretKey } from '../../src/format/key.ts';
 import { baseName, hashPart } from '../../src/format/store-path.ts';
 import { directoryStorage } from '../../src/storage/directory.ts';
+import { httpStorage } from '../../src/storage/http.ts';
 import { memoryStorage } from '../../src/storage/memory.ts';
+import { usualRetry } from '../../src/storage/retry.ts';
 import { bodyOf, type Storage } from '../../src/storage/storage.ts';
+import { type Handler, serve } from '../storage/http-server.ts';
 import { temporaryFolder } from '../temporary.ts';
 import { gallery, Patient } from './damage.ts';
 import { findingsIn, idsOf } from './found.ts';
@@ -222,9 +226,92 @@ test('progress ends at all bytes and all paths, and the verdict counts what was 
   assert.equal(verdict.totals.narBytes, totalNarBytes);
 });
 
-test('a storage that cannot be listed cannot be verified', async () => {
+test('a storage that cannot be listed cannot be verified without roots', async () => {
   const { inventory: _, ...blind } = directoryStorage(healthy.cache);
-  await assert.rejects(findingsIn(blind), { code: 'usage' });
+  await assert.rejects(findingsIn(blind), { code: 'usage', message: /name ROOTs/ });
+});
+
+/** As a web server gives it: nothing can be listed. */
+async function servedFrom(dir: string, handler?: Handler): Promise<Storage> {
+  const { url } = await serve(dir, handler);
+  const clock = { ...usualRetry.clock, sleep: async () => {} };
+  return httpStorage(url, { env: { HOME: '/nowhere' }, retry: { ...usualRetry, clock } });
+}
+
+const { app, twin, plain } = healthy.paths;
+const roots = [app, twin, plain];
+
+test('of a whole cache behind HTTP the closures of roots are proven, with their signatures', async () => {
+  const keys = [healthy.key.publicKey];
+  const served = await servedFrom(healthy.cache);
+  assert.deepEqual(await findingsIn(served, { roots, keys, sigsNeeded: 1 }), []);
+  const other = [parseSecretKey(generateKey('other-1').secret, 'x').publicKey];
+  const unsigned = await findingsIn(served, { roots: [app], keys: other, sigsNeeded: 1 });
+  assert.deepEqual(idsOf(unsigned), Array(3).fill('signature-missing'));
+  const asked = { roots, quick: false, keys: [], sigsNeeded: 0, jobs: 2, report: () => {} };
+  const { totals } = await verify(served, asked);
+  assert.deepEqual([totals.narInfos, totals.narFiles], [5, 4]);
+  assert.ok(totals.narBytes > 5000);
+});
+
+/** What over HTTP is another thing than in a folder: there a URL is followed, and links are the server's to open. */
+const otherwise: Readonly<Record<string, readonly FindingId[]>> = {
+  'a link out of the cache in the place of all NAR files': [],
+  'a URL with a query': [],
+};
+const ofFolders = /^folder-/;
+/** Not answered by the tests' server, or asked of the world's. */
+const unserved = new Set(['a narinfo that is longer than any', 'a URL of the web']);
+for (const [what, damage] of Object.entries(gallery))
+  if (!unserved.has(what))
+    test(`verify by roots finds ${what} over HTTP as in the folder, but for what only a list can tell`, async () => {
+      const dir = copyOf();
+      damage.do(new Patient(healthy, dir));
+      const served = await servedFrom(dir);
+      for (const quick of [false, true]) {
+        let here: readonly string[];
+        try {
+          here = idsOf(await findingsIn(dir, { roots, quick }));
+        } catch (error) {
+          if (!(error instanceof GranaryError)) throw error;
+          await assert.rejects(findingsIn(served, { roots, quick }), { code: error.code });
+          continue;
+        }
+        const expected = otherwise[what] ?? here.filter(id => !ofFolders.test(id));
+        assert.deepEqual(idsOf(await findingsIn(served, { roots, quick })), expected);
+      }
+    });
+
+test('a NAR over HTTP lies where its URL leads, or is damage; the cache itself has to answer', async () => {
+  const elsewhere = await serve(healthy.cache);
+  const patient = new Patient(healthy, copyOf());
+  const { lib } = healthy.paths;
+  const url = patient.url('lib');
+  for (const [value, ids] of [
+    [`${elsewhere.url}/${url}`, []],
+    [`${elsewhere.url}/gone`, ['url-unsafe']],
+    ['http://127.0.0.1:9/x', ['unreadable']],
+    ['ftp://x/y', ['unreadable']],
+    ['nar/a b.nar', ['url-unsafe']],
+    ['nar/x%2ey', ['nar-missing']],
+  ] as const) {
+    patient.field('lib', 'URL', value);
+    const served = await servedFrom(patient.dir);
+    for (const quick of [false, true])
+      assert.deepEqual(idsOf(await findingsIn(served, { roots: [lib], quick })), ids, value);
+  }
+  patient.field('lib', 'URL', url);
+  const circle: Handler = (request, reply, { pass }) =>
+    request.url!.endsWith(url) ? reply.writeHead(302, { location: request.url }).end() : pass();
+  const led = await findingsIn(await servedFrom(patient.dir, circle), { roots: [lib] });
+  assert.deepEqual(
+    led.map(({ id, path }) => [id, path]),
+    [['unreadable', lib]],
+  );
+  const down: Handler = (request, reply, { pass }) =>
+    request.url!.includes('/nar/') ? reply.writeHead(503).end() : pass();
+  const unanswered = findingsIn(await servedFrom(patient.dir, down), { roots: [lib] });
+  await assert.rejects(unanswered, { code: 'unavailable' });
 });
 
 test('a NAR that was put while the cache was listed is not missing; one behind a link is', async () => {

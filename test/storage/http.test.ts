@@ -6,6 +6,8 @@ import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { collect } from '../../src/bytes.ts';
 import { readNarInfo } from '../../src/cache/cache.ts';
 import type { GranaryError } from '../../src/errors.ts';
+import { narrationsIn } from '../../src/flow/narration.ts';
+import { readNarInfos } from '../../src/flow/read-cache.ts';
 import { defaultStoreDir, parseStorePath } from '../../src/format/store-path.ts';
 import { type HttpOptions, httpStorage } from '../../src/storage/http.ts';
 import { openStorage } from '../../src/storage/open.ts';
@@ -224,14 +226,21 @@ test('redirects are followed, to another path and another server', async () => {
   assert.equal((await storage.head('x'))?.size, 5);
 });
 
-test('a circle of redirects and an endless chain are unavailable, at once', async () => {
+test('a circle of redirects and an endless chain are malformed, at once, for reads and puts', async () => {
   const [storage, { asked }] = await opened((request, reply) => {
     const location = request.url === '/cache/circle' ? '/cache/circle' : `${request.url}x`;
-    reply.writeHead(302, { location }).end();
+    reply.writeHead(307, { location }).end();
   });
-  await assert.rejects(storage.get('circle'), { code: 'unavailable', message: /circle/ });
+  const advice = 'name the URL where the cache lies, or mend the server$';
+  const circle = { code: 'malformed', message: new RegExp(`in a circle; ${advice}`) };
+  await assert.rejects(storage.get('circle'), circle);
   assert.equal(asked.length, 1);
-  await assert.rejects(storage.get('chain'), { code: 'unavailable', message: /10 redirects/ });
+  await assert.rejects(storage.head('circle'), circle);
+  await assert.rejects(storage.put('circle', bodyOf('x')), circle);
+  assert.equal(asked.length, 3);
+  const chain = { code: 'malformed', message: new RegExp(`more than 10 redirects; ${advice}`) };
+  await assert.rejects(storage.get('chain'), chain);
+  assert.equal(asked.length, 3 + 11);
 });
 
 test('credentials go to the server that was named, and to no other', async () => {
@@ -315,16 +324,27 @@ test('no message and no fact tells credentials', async () => {
 
 const path = parseStorePath(`${defaultStoreDir}/${'1'.repeat(32)}-x`, defaultStoreDir);
 
-test('a web page in the place of a narinfo is malformed, and its URL is named', async () => {
-  const page = '<!DOCTYPE html>\n<html><title>Sign in: the network</title></html>\n';
-  const [storage, { url }] = await opened((_, reply) => reply.writeHead(200).end(page));
-  await assert.rejects(readNarInfo(storage, path, defaultStoreDir), (error: GranaryError) => {
-    assert.equal(error.code, 'malformed');
-    assert.ok(error.message.startsWith(`Cannot read ${url}/${'1'.repeat(32)}.narinfo`));
-    assert.match(error.message, /web page/);
-    return true;
+const pages = {
+  'a doctype': '<!DOCTYPE html>\n<html><title>Sign in: the network</title></html>\n',
+  'a comment': '\n <!-- page: 1 -->\n<p>Hello',
+  'a byte order mark': '\xef\xbb\xbf<html>',
+};
+for (const [what, page] of Object.entries(pages))
+  test(`a web page in the place of a narinfo, that begins with ${what}, is told as one, and its URL`, async () => {
+    const [storage, { url }] = await opened((_, reply) =>
+      reply.writeHead(200).end(Buffer.from(page, 'latin1')),
+    );
+    const told = {
+      code: 'malformed',
+      message: `Cannot read ${url}/${'1'.repeat(32)}.narinfo: it is a web page and no narinfo; check the URL that it comes from, whose server has to answer 404 for what it does not have`,
+    };
+    await assert.rejects(readNarInfo(storage, path, defaultStoreDir), told);
+    await assert.rejects(readNarInfos(storage, defaultStoreDir, { roots: [path] }), told);
+    const expected = { storeDir: defaultStoreDir, keys: [], sigsNeeded: 0 };
+    const [read] = await narrationsIn(storage, [`${'1'.repeat(32)}.narinfo`], expected);
+    const [{ id, message } = assert.fail()] = read!.findings;
+    assert.deepEqual([id, message], ['narinfo-malformed', told.message.replace(`${url}/`, '')]);
   });
-});
 
 const text = Buffer.from('text '.repeat(200_000));
 for (const [encoding, packed, isRead] of [

@@ -54,7 +54,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       face.progress(progress),
   };
   const dryRun = args.has('dry-run');
-  if (!dryRun) refuseReadOnly('repair', storage);
+  if (!dryRun) refuseReadOnly('repair', storage, undefined);
   const plan = await planRepair(storage, sources, options);
   face.done();
   for (const found of plan.findings) if (found.severity === 'damage') showFinding(found, face);

@@ -7,6 +7,7 @@ import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readSecretKey } from '../key-files.ts';
+import { namedRoots } from '../root-list.ts';
 import { showFinding } from '../show-finding.ts';
 import { growHeapSlowly } from '../small-heap.ts';
 import { counted, secondsText } from '../units.ts';
@@ -16,6 +17,7 @@ export const sign: Command = {
   about: `Signs every path of a cache, or those of the closures of the ROOTs, and drops signatures. To rotate
 a key, do both in one run. Each narinfo is replaced as a whole; all else in it stays as it is.`,
   options: {
+    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
     sign: { value: 'FILE', help: 'a secret key to sign with. Repeatable' },
     drop: { value: 'NAME', help: 'the name of a key whose signatures go. Repeatable' },
     unverified: { help: 'sign without reading the NARs first' },
@@ -26,6 +28,7 @@ a key, do both in one run. Each narinfo is replaced as a whole; all else in it s
   },
   notes: `What is damaged is not signed, and told; the exit status then is 5. Clients that have looked at a path
 before remember its signatures for up to 30 days, but not of a file:// cache.
+What cannot be listed (HTTP) takes ROOTs, and has to take PUT.
 
 ${exitStatuses}`,
   run,
@@ -34,7 +37,7 @@ ${exitStatuses}`,
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
   growHeapSlowly();
-  const [name, ...roots] = args.words;
+  const [name, ...words] = args.words;
   const keys = args.all('sign').map(readSecretKey);
   const drop = args.all('drop');
   if (name === undefined)
@@ -47,12 +50,13 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'usage',
       'Cannot sign without a key: give one by --sign FILE, or a name to --drop',
     );
+  const roots = namedRoots(args, words);
   const storage = await openCacheToRead(name);
-  refuseReadOnly('sign', storage);
+  refuseReadOnly('sign', storage, roots);
   const { changed, unchanged, refused } = await signCache(storage, {
     keys,
     drop,
-    ...(roots.length === 0 ? {} : { roots }),
+    ...(roots === undefined ? {} : { roots }),
     unverified: args.has('unverified'),
     jobs: args.number('jobs', 1, 1024) ?? availableParallelism(),
     report: event => {

@@ -9,6 +9,7 @@ import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { readPublicKeys } from '../key-files.ts';
+import { namedRoots } from '../root-list.ts';
 import { showFinding } from '../show-finding.ts';
 import { growHeapSlowly } from '../small-heap.ts';
 import { bytesText, counted, secondsText } from '../units.ts';
@@ -18,6 +19,7 @@ export const verify: Command = {
   about: `Proves a cache: every narinfo, every byte of every NAR, every reference, and all that lies beside
 them. With ROOTs (store paths, their base names or hash parts), only their closures.`,
   options: {
+    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
     quick: { help: 'read no NAR file: only narinfos, sizes and references' },
     'trusted-key': {
       value: 'KEY',
@@ -37,6 +39,8 @@ them. With ROOTs (store paths, their base names or hash parts), only their closu
   },
   notes: `Exit status 1 tells of damage: some Nix fails or gets wrong bytes, a stated hash or size is untrue, or a
 copy of the folder would not be whole. Everything else is a warning.
+What cannot be listed (HTTP) takes ROOTs. With them, what belongs to none of their closures is not looked for: files that
+nothing names, left-overs, strangers, logs and debuginfo.
 
 ${exitStatuses}`,
   run,
@@ -45,12 +49,13 @@ ${exitStatuses}`,
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
   growHeapSlowly();
-  const [name, ...roots] = args.words;
+  const [name, ...words] = args.words;
   if (name === undefined)
     throw new GranaryError(
       'usage',
       'Cannot verify nothing: name the CACHE, as in "granary verify ./cache"',
     );
+  const roots = namedRoots(args, words);
   const keys = readPublicKeys(args.all('trusted-key'));
   const sigsNeeded = args.number('sigs-needed', 1, 100);
   if (sigsNeeded !== undefined && keys.length === 0)
@@ -58,13 +63,13 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'usage',
       'Cannot count signatures without a --trusted-key to check them',
     );
-  if (args.has('record') && roots.length > 0)
+  if (args.has('record') && roots)
     throw new GranaryError(
       'usage',
       'Cannot --record what only some paths are: leave out the ROOTs',
     );
   const storage = await openCacheToRead(name);
-  if (args.has('record')) refuseReadOnly('verify --record', storage);
+  if (args.has('record')) refuseReadOnly('verify --record', storage, roots);
   const also: Storage[] = [];
   for (const other of args.all('with')) also.push(await openCacheToRead(other));
   const checked = {
@@ -75,7 +80,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   };
   const verdict = await verifyCache(storage, {
     ...checked,
-    ...(roots.length === 0 ? {} : { roots }),
+    ...(roots === undefined ? {} : { roots }),
     jobs: args.number('jobs', 1, 1024) ?? availableParallelism(),
     report: event =>
       'progress' in event ? face.progress(event.progress) : showFinding(event, face),
@@ -88,6 +93,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
     damage + warnings === 0
       ? 'nothing wrong'
       : `${counted(damage, 'damage')}, ${counted(warnings, 'warning')}`;
+  const scope = roots ? '; only the closures of the ROOTs, not what else lies there' : '';
   face.show(
     {
       type: 'summary',
@@ -95,9 +101,10 @@ async function run(args: Arguments, face: Face): Promise<number> {
       exit,
       cache: storage.url,
       ...verdict.totals,
+      ...(roots === undefined ? {} : { roots: roots.length }),
       seconds: (Date.now() - start) / 1000,
     },
-    `${storage.url}: ${counted(narInfos, 'path')}, ${bytesText(narBytes)} of NARs read; ${found}; ${secondsText(Date.now() - start)}`,
+    `${storage.url}: ${counted(narInfos, 'path')}, ${bytesText(narBytes)} of NARs read; ${found}${scope}; ${secondsText(Date.now() - start)}`,
   );
   return exit;
 }
