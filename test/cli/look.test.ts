@@ -1,12 +1,12 @@
 /** `diff`, `info`, `ls`, `cat`, `why` and `size` as a user calls them. */
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { test } from 'node:test';
 import { baseName, hashPart } from '../../src/format/store-path.ts';
 import { Patient } from '../flow/damage.ts';
 import { makeHealthy } from '../flow/healthy.ts';
-import { granary } from '../granary.ts';
+import { ended, granary, startGranary } from '../granary.ts';
 import { temporaryFolder } from '../temporary.ts';
 
 const healthy = await makeHealthy(temporaryFolder());
@@ -88,6 +88,56 @@ test('info tells of a cache, and of paths, with what their narinfos say', async 
   assert.deepEqual(closure[1]?.references, [base]);
 });
 
+/** A link as nix-build leaves one, to what is in no store here. */
+const result = join(temporaryFolder(), 'result');
+symlinkSync(app, result);
+
+for (const [args, shows] of [
+  [['info', healthy.cache, `${app}/bin`], new RegExp(`^${app}\n`)],
+  [['info', healthy.cache, result], new RegExp(`^${app}\n`)],
+  [['ls', healthy.cache, result], /bin\/\n$/],
+  [['ls', healthy.cache, `${result}/bin`], /bin\/app\n/],
+  [['cat', healthy.cache, `${result}/bin/app`], /^#!\/bin\/sh\n/],
+  [['why', healthy.cache, `${result}/bin/app`, `${base}/share`], new RegExp(`└── ${base}\n`)],
+  [['size', healthy.cache, result], new RegExp(app)],
+  [['diff', healthy.cache, healthy.cache, result], /the same 3 paths/],
+  [['verify', '--quick', healthy.cache, result], /: 3 paths/],
+  [
+    ['copy', '--dry-run', '--to', join(temporaryFolder(), 'new'), '--from', healthy.cache, result],
+    /3 paths/,
+  ],
+] as const)
+  test(`${args[0]} of a cache takes ${relative(result, args.at(-1)!) === '' ? 'a link' : args.at(-1)}`, async () => {
+    assert.match(await output(0, ...args), shows);
+  });
+
+for (const command of ['info', 'ls', 'cat', 'size', 'verify'])
+  test(`${command} says what is no path of the cache, and how to list it`, async () => {
+    for (const [word, message] of [
+      ['hello', new RegExp(`"hello" in the cache ${healthy.cache}: .*"granary info --all `)],
+      [app.replace('/nix/', '/gnu/'), /leads to a store path in \/nix\/store/],
+      ['nixpkgs#hello', /nix build --no-link --print-out-paths 'nixpkgs#hello'/],
+    ] as const) {
+      const { code, stderr } = await granary([command, healthy.cache, word]);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+    }
+  });
+
+test('--roots - reads standard input', async () => {
+  const to = join(temporaryFolder(), 'new');
+  for (const args of [
+    ['diff', '--roots', '-', healthy.cache, healthy.cache],
+    ['copy', '--roots', '-', '--from', healthy.cache, '--to', to],
+  ]) {
+    const child = startGranary(args, [], {}, 'pipe');
+    child.stdin!.end(`# wanted\n${lib}\n\n`);
+    const { code, stdout, stderr } = await ended(child);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /2 paths/);
+  }
+});
+
 test('ls lists a folder, a file and a link, with a listing and without', async () => {
   const bare = patientOf();
   rmSync(bare.file(bare.key('app').replace('narinfo', 'ls')));
@@ -126,7 +176,7 @@ test('cat gives the bytes of a file, through links, whatever the compression', a
   for (const [place, code, message] of [
     [app, 2, /it is a folder/],
     [`${app}/bin/none`, 3, /there is no such entry/],
-    ['hello', 2, /name a store path/],
+    ['hello', 2, /neither is nor leads to a store path/],
   ] as const) {
     const ran = await granary(['cat', healthy.cache, place]);
     assert.equal(ran.code, code);

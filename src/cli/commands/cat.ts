@@ -6,7 +6,7 @@ import { fileBytes, findFile, treeOf } from '../../flow/look.ts';
 import type { Arguments } from '../arguments.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
-import { lookAtOne, splitPlace } from '../look.ts';
+import { lookAtPlace } from '../look.ts';
 
 export const cat: Command = {
   usage: 'granary cat CACHE PATH/FILE',
@@ -26,8 +26,7 @@ async function run(args: Arguments, _: Face): Promise<number> {
       'usage',
       'Cannot read that: name a CACHE and a file in it, as in "granary cat ./cache /nix/store/…-hello/bin/hello"',
     );
-  const { root, place } = splitPlace(word);
-  const { storage, info } = await lookAtOne(name, root);
+  const { storage, info, place } = await lookAtPlace(name, word);
   const found = findFile(await treeOf(storage, info), place, info.path);
   if (found.node.type !== 'regular')
     throw new GranaryError(

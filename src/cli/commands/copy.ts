@@ -39,8 +39,8 @@ export const copy: Command = {
 From cache to cache compressed files move as they are, but for --recompress, each checked against the FileHash of its narinfo; the
 signatures of both sides are kept; logs, listings, debuginfo and realisations come along. From a store to a cache
 paths are packed as by "granary make". Into a store they go through its daemon, each NAR proven on the way; the
-daemon has to trust a signature. A ROOT is a store path, its base name, or its hash part; of a store also a link
-that leads to one (./result).`,
+daemon has to trust a signature. A ROOT is a store path, its base name, its hash part
+(but not over ssh), or a link that leads to one (./result).`,
   options: {
     from: {
       value: 'SOURCE',
@@ -50,7 +50,7 @@ that leads to one (./result).`,
       value: 'TARGET',
       help: 'the cache to add to, or a folder to make; or the store of a daemon:\nauto, daemon, unix:///path/to/socket, or ssh://host',
     },
-    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
+    roots: { value: 'FILE|-', help: 'more ROOTs, one a line; - is standard input. Repeatable' },
     sign: {
       value: 'FILE',
       help: 'a secret key to sign what is copied with, once its NAR is proven. Repeatable',

@@ -17,7 +17,7 @@ export const diff: Command = {
 NarHash, references, signatures, deriver, content address, or the file (compression, FileHash, FileSize).
 With ROOTs only their closures are compared: what each cache has of them.`,
   options: {
-    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
+    roots: { value: 'FILE|-', help: 'more ROOTs, one a line; - is standard input. Repeatable' },
   },
   notes: `Exit status 1 when they differ. No NAR file is read.
 

@@ -42,7 +42,7 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
       value: 'FILE',
       help: 'a references graph in place of the database: an .attrs.json with\nexportReferencesGraph, or one of its arrays. Repeatable',
     },
-    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
+    roots: { value: 'FILE|-', help: 'more ROOTs, one a line; - is standard input. Repeatable' },
     'no-closure': { help: 'pack the ROOTs alone; the cache, or --exclude, has to have the rest' },
     compression: { value: 'NAME[:LEVEL]', help: 'zstd (default), xz, gzip, br or none' },
     level: { value: 'N', help: 'the same as :LEVEL; defaults: zstd 3, xz 6, gzip 6, br 5' },
