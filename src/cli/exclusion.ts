@@ -1,6 +1,7 @@
 /** What `--exclude` leaves out: the paths of a list, of a cache, or of a closure in a store. */
 import { readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
+import { withoutPassword } from '../bytes.ts';
 import { explained, GranaryError } from '../errors.ts';
 import { closureOf } from '../flow/closure.ts';
 import { type Exclusion, parsePathList } from '../flow/exclude.ts';
@@ -11,6 +12,7 @@ import type { Storage } from '../storage/storage.ts';
 import { openStore } from '../store/open.ts';
 import { resolveRoot } from '../store/roots.ts';
 import { openCacheToRead } from './caches.ts';
+import { kindOf } from './ends.ts';
 
 /** With how each is remembered by what is closed by it: never by a password. */
 export interface NamedExclusion extends Exclusion {
@@ -27,6 +29,11 @@ export async function exclusionOf(
   const closures = new Map<StorePath, Hash>();
   const names: string[] = [];
   for (const name of wanted) {
+    if (kindOf(name) === 'store')
+      throw new GranaryError(
+        'usage',
+        `Cannot leave out all of the store "${withoutPassword(name)}": name a path in it, such as /run/current-system, or a cache, or a list of paths`,
+      );
     const list = isFile(name) ? listIn(name, store) : undefined;
     if (list) {
       for (const path of list) paths.add(path);

@@ -174,8 +174,9 @@ test('cat gives the bytes of a file, through links, whatever the compression', a
   assert.match(text, /^#!\/bin\/sh\nexec /);
   assert.equal(await output(0, 'cat', healthy.cache, `${lib}/lib/other`), '');
   for (const [place, code, message] of [
-    [app, 2, /it is a folder/],
+    [`${app}/bin`, 2, new RegExp(`Cannot read ${app}/bin: it is a folder`)],
     [`${app}/bin/none`, 3, /there is no such entry/],
+    [app, 2, new RegExp(`Cannot read ${app}: it is a folder`)],
     ['hello', 2, /neither is nor leads to a store path/],
   ] as const) {
     const ran = await granary(['cat', healthy.cache, place]);
@@ -218,6 +219,10 @@ test('why shows a chain of references, or that there is none', async () => {
 
 test('size weighs roots, and with --tree what is below them', async () => {
   const text = await output(0, 'size', '--tree', healthy.cache);
+  const [heading, first] = text.split('\n');
+  assert.deepEqual(heading!.trim().split(/ +/), ['closure', 'files', 'only', 'paths', 'root']);
+  assert.equal(first!.indexOf(app), heading!.indexOf('root'));
+  assert.match(first!.slice(0, heading!.indexOf(' root')), / 3 $/);
   assert.match(text, new RegExp(`^ +[\\d.]+ k?B +[\\d.]+ k?B +[\\d.]+ k?B +3  ${app}$`, 'm'));
   assert.match(text, new RegExp(`${lib}\n.* {4}${base}$`, 'm'));
   const roots = events(await output(0, 'size', '--json', healthy.cache));
@@ -229,6 +234,25 @@ test('size weighs roots, and with --tree what is below them', async () => {
   assert.equal(heavy!.path, app);
   assert.equal(light!.ownSize, 0, 'all of lib is in the closure of app too');
 });
+
+const storeRoot = temporaryFolder();
+mkdirSync(join(storeRoot, 'nix/var/nix/db'), { recursive: true });
+
+for (const [args, message] of [
+  [['diff', healthy.cache, 'auto'], /"auto" as a cache: it means a store, and this takes a folder/],
+  [['diff', 'daemon', healthy.cache], /"daemon" as a cache/],
+  [['ls', 'ssh://me:secret@host', app], /"ssh:\/\/…@host" as a cache/],
+  [['verify', 'local?root=/x'], /"local\?root=\/x" as a cache/],
+  [['diff', storeRoot, healthy.cache], /write "local\?root=/],
+  [['ls', storeRoot, app], /write "local\?root=/],
+  [['verify', storeRoot], /write "local\?root=/],
+  [['size', 's3://bucket?regoin=x'], /unknown parameter "regoin"; did you mean region=\?/],
+] as const)
+  test(`granary ${args.join(' ')} is usage`, async () => {
+    const { code, stderr } = await granary(args);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, message);
+  });
 
 test('each says what is wrong with how it is called', async () => {
   for (const [args, message] of [

@@ -1,8 +1,7 @@
 /** `granary cat`: the bytes of one file in a path of a cache. */
 import { once } from 'node:events';
-import { readable } from '../../bytes.ts';
 import { GranaryError } from '../../errors.ts';
-import { fileBytes, findFile, treeOf } from '../../flow/look.ts';
+import { fileBytes, findFile, placeText, treeOf } from '../../flow/look.ts';
 import type { Arguments } from '../arguments.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
@@ -31,7 +30,7 @@ async function run(args: Arguments, _: Face): Promise<number> {
   if (found.node.type !== 'regular')
     throw new GranaryError(
       'usage',
-      `Cannot read ${readable(`${info.path}/${found.name}`)}: it is a folder; "granary ls" lists it`,
+      `Cannot read ${placeText(info.path, found.name)}: it is a folder; "granary ls" lists it`,
     );
   for await (const chunk of fileBytes(storage, info, found.node))
     if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
