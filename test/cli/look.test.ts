@@ -42,14 +42,27 @@ test('diff names what only one has and what differs, and in what', async () => {
   const other = patientOf();
   rmSync(other.file(other.key('app')));
   other.edit('lib', text => text.replace(/^Sig: .*\n/m, ''));
+  other.edit('lib', text => text.replace(/^References: .*$/m, `References: ${baseName(twin)}`));
   other.field('base', 'Compression', 'xz');
   other.field('plain', 'NarSize', '9');
   const text = await output(1, 'diff', healthy.cache, other.dir);
   assert.match(text, new RegExp(`^- ${app}  `, 'm'));
-  assert.match(text, new RegExp(`^~ ${lib}  signatures$`, 'm'));
+  assert.match(text, new RegExp(`^~ ${lib}  references, signatures$`, 'm'));
   assert.match(text, new RegExp(`^~ ${base}  file$`, 'm'));
   assert.match(text, new RegExp(`^~ ${plain}  narHash$`, 'm'));
-  assert.doesNotMatch(text, new RegExp(`${twin}`));
+  for (const line of [
+    `    - references: ${base}`,
+    `    \\+ references: ${twin}`,
+    '    - signatures: test-1:.*==',
+    '    - file: zstd, sha256:.*B',
+    '    \\+ file: xz, sha256:.*B',
+    '    - narHash: sha256:.*, 128 B',
+    '    \\+ narHash: sha256:.*, 9 B',
+  ])
+    assert.match(text, new RegExp(`^${line}$`, 'm'));
+  assert.doesNotMatch(text, /\+ signatures/);
+  assert.match(text, /Compared were 5 paths \(.* in .* of files\) with 4 paths/);
+  assert.doesNotMatch(text, new RegExp(`^. ${twin}`, 'm'));
   const back = await output(1, 'diff', other.dir, healthy.cache);
   assert.match(back, new RegExp(`^\\+ ${app}  `, 'm'));
   const json = events(await output(1, 'diff', '--json', healthy.cache, other.dir));
@@ -63,6 +76,19 @@ test('diff names what only one has and what differs, and in what', async () => {
       ['summary', undefined],
     ].toSorted(([, a], [, b]) => (a === undefined ? 1 : b === undefined ? -1 : 0)),
   );
+  const [only, ofBase, ofLib, summary] = [app, base, lib, undefined].map(path =>
+    json.find(each => each.path === path),
+  ) as Record<string, Record<string, unknown>>[];
+  const { narSize, fileSize } = events(await output(0, 'info', '--json', healthy.cache, base))[0]!;
+  const { first, second } = ofBase!;
+  assert.equal(first!.compression, 'zstd');
+  assert.deepEqual(second, { ...first, compression: 'xz', narSize, fileSize });
+  assert.deepEqual(ofLib!.first!.references, [base]);
+  assert.deepEqual([ofLib!.second!.references, ofLib!.second!.signatures], [[twin], []]);
+  assert.ok(Number(only!.narSize) > Number(only!.fileSize));
+  const { first: ours, second: theirs } = summary!.whole as Record<string, Record<string, number>>;
+  assert.deepEqual([ours!.paths, theirs!.paths], [5, 4]);
+  assert.ok(ours!.fileBytes! > theirs!.fileBytes!);
   assert.equal(
     await output(0, 'diff', healthy.cache, other.dir, twin),
     'Both have the same 1 path.\n',
