@@ -33,9 +33,10 @@ export const startGranary = (
   args: readonly string[],
   node: readonly string[] = [],
   env: NodeJS.ProcessEnv = {},
+  input: 'ignore' | 'pipe' = 'ignore',
 ): ChildProcess =>
   spawn(process.execPath, [...node, program, ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [input, 'pipe', 'pipe'],
     env: { ...process.env, ...env },
   });
 

@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util';
 import { withoutPassword } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
-import { nearest } from './nearest.ts';
+import { nearest } from '../nearest.ts';
 
 interface Option {
   /** What the value is called in the help; a flag has none. */

@@ -5,9 +5,11 @@ import { cacheInfoKey, readText } from '../cache/cache.ts';
 import { GranaryError } from '../errors.ts';
 import { openStorage } from '../storage/open.ts';
 import type { Storage } from '../storage/storage.ts';
+import { refuseStore } from './ends.ts';
 
-/** @throws GranaryError `absent` when it does not exist, `usage` when it is no cache */
+/** @throws GranaryError `absent` when it does not exist, `usage` when it is no cache, such as a store */
 export async function openCacheToRead(name: string): Promise<Storage> {
+  refuseStore(name);
   const storage = openStorage(name);
   if (!storage.list) {
     await findCacheInfo(storage);

@@ -1,6 +1,7 @@
 /** Where a name could mean a cache or a store: one grammar for all commands. */
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { withoutPassword } from '../bytes.ts';
 import { GranaryError } from '../errors.ts';
 
 /**
@@ -18,4 +19,14 @@ export function kindOf(name: string): 'cache' | 'store' {
       `Cannot use "${name}" as a cache: a Nix store lies there; write "local?root=${resolve(name)}"`,
     );
   return 'cache';
+}
+
+/** @throws GranaryError `usage` for what names a store, or at which one lies */
+export function refuseStore(name: string): void {
+  if (kindOf(name) === 'cache') return;
+  const folder = existsSync(name) ? `; the folder of that name is "./${name}"` : '';
+  throw new GranaryError(
+    'usage',
+    `Cannot use "${withoutPassword(name)}" as a cache: it means a store, and this takes a folder, or a file://, http://, https:// or s3:// URL${folder}`,
+  );
 }

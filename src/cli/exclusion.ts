@@ -1,6 +1,7 @@
 /** What `--exclude` leaves out (the paths of a list, of a cache, or of a closure in a store), and what `--with` says closes the rest. */
 import { readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
+import { withoutPassword } from '../bytes.ts';
 import { explained, GranaryError } from '../errors.ts';
 import { closureOf } from '../flow/closure.ts';
 import { type Exclusion, parsePathList } from '../flow/exclude.ts';
@@ -12,6 +13,7 @@ import { openStore } from '../store/open.ts';
 import { resolveRoot } from '../store/roots.ts';
 import type { Arguments } from './arguments.ts';
 import { openCacheToRead } from './caches.ts';
+import { kindOf } from './ends.ts';
 
 /** With how each is remembered by what is closed by it: never by a password. */
 export interface NamedExclusion extends Exclusion {
@@ -25,6 +27,11 @@ export async function exclusionOf(args: Arguments, store = 'auto'): Promise<Name
   const closures = new Map<StorePath, Hash>();
   const names: string[] = [];
   for (const name of args.all('exclude')) {
+    if (kindOf(name) === 'store')
+      throw new GranaryError(
+        'usage',
+        `Cannot leave out all of the store "${withoutPassword(name)}": name a path in it, such as /run/current-system, or a cache, or a list of paths`,
+      );
     const list = isFile(name) ? listIn(name, store) : undefined;
     if (list) {
       for (const path of list) paths.add(path);

@@ -1,6 +1,6 @@
 /** What the commands that look into a cache have in common. */
 import { statedStoreDir } from '../cache/cache.ts';
-import { GranaryError } from '../errors.ts';
+import { cacheRoot } from '../flow/cache-root.ts';
 import { type ReadCache, type ReadWish, readNarInfos } from '../flow/read-cache.ts';
 import type { NarInfo, PackedNar } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
@@ -14,30 +14,27 @@ export interface Looked extends ReadCache {
 
 /** Opens a cache and reads the narinfos that are wished for. */
 export async function lookInto(name: string, wish: ReadWish): Promise<Looked> {
-  const storage = await openCacheToRead(name);
-  const storeDir = parseStoreDir((await statedStoreDir(storage)) ?? defaultStoreDir);
+  const { storage, storeDir } = await openToLook(name);
   return { storage, ...(await readNarInfos(storage, storeDir, wish)) };
 }
 
-/** A place in a path: `/nix/store/HASH-NAME/sub/file`, or the same from HASH on. */
-export function splitPlace(word: string): { readonly root: string; readonly place: string } {
-  const found = /^(?:\/.*?\/)?([0-9abcdfghijklmnpqrsvwxyz]{32}(?:-[^/]*)?)(?:\/(.*))?$/s.exec(word);
-  if (!found)
-    throw new GranaryError(
-      'usage',
-      `Cannot find "${word}" in a cache: name a store path, its base name or its hash part, with what is below it`,
-    );
-  const place = Buffer.from(found[2] ?? '', 'utf8').toString('latin1'); // names in a NAR are bytes
-  return { root: found[1]!, place };
+async function openToLook(name: string) {
+  const storage = await openCacheToRead(name);
+  const storeDir = parseStoreDir((await statedStoreDir(storage)) ?? defaultStoreDir);
+  return { storage, storeDir };
 }
 
-/** The one path that a word names. */
-export async function lookAtOne(
+/** The one path that a word names, and the place in it: `/nix/store/HASH-NAME/sub/file`, the same from HASH on, a link. */
+export async function lookAtPlace(
   name: string,
-  root: string,
-): Promise<{ readonly storage: Storage; readonly info: NarInfo }> {
-  const { storage, infos, roots } = await lookInto(name, { roots: [root], alone: true });
-  return { storage, info: infos.get(roots[0]!)! };
+  word: string,
+): Promise<{ readonly storage: Storage; readonly info: NarInfo; readonly place: string }> {
+  const { storage, storeDir } = await openToLook(name);
+  const root = cacheRoot(word, storage, storeDir);
+  const wish = { roots: [root.name], alone: true };
+  const { infos, roots } = await readNarInfos(storage, storeDir, wish);
+  const place = Buffer.from(root.place, 'utf8').toString('latin1'); // names in a NAR are bytes
+  return { storage, info: infos.get(roots[0]!)!, place };
 }
 
 /** A narinfo, or what a store says of a path, as --json shows it. */

@@ -1,10 +1,10 @@
 /** The terminal's door: finds the command, runs it, and turns what it throws into an exit status. */
 import { errorTable, GranaryError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
 import { version } from '../version.ts';
 import { type Arguments, parseArguments } from './arguments.ts';
 import { type Command, commonOptions, helpOf } from './command.ts';
 import { type Face, jsonFace, plainFace, quietFace } from './face.ts';
-import { nearest } from './nearest.ts';
 
 /** Loaded when asked for: `granary --version` loads none. */
 const commands: Readonly<Record<string, { about: string; load: () => Promise<Command> }>> = {

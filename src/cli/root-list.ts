@@ -1,4 +1,4 @@
-/** The ROOTs of a command line, and lists of them in files. */
+/** The ROOTs of a command line, and lists of them: in files, or as they come. */
 import { readFileSync } from 'node:fs';
 import { explained, GranaryError } from '../errors.ts';
 import type { Arguments } from './arguments.ts';
@@ -22,9 +22,10 @@ export function namedRoots(
   );
 }
 
-/** The lines of a file; blank ones and such that begin with # are passed over. */
+/** The lines of a file, or with `-` of standard input; blank ones and such that begin with # are passed over. */
 export function rootsIn(file: string): readonly string[] {
-  const text = explained(`read the list ${file}`, () => readFileSync(file, 'utf8'));
+  const [name, place] = file === '-' ? ['on standard input', 0] : [file, file];
+  const text = explained(`read the list ${name}`, () => readFileSync(place, 'utf8'));
   return text
     .split('\n')
     .map(line => line.trim())

@@ -4,7 +4,7 @@ import type { StorePath } from '../format/store-path.ts';
 import type { ReadCache } from './read-cache.ts';
 
 /** What two narinfos of one path can disagree on; `file`: its compression, hash or size. */
-type Difference = 'narHash' | 'references' | 'signatures' | 'deriver' | 'ca' | 'file';
+export type Difference = 'narHash' | 'references' | 'signatures' | 'deriver' | 'ca' | 'file';
 
 export interface CacheDiff {
   /** In the order of their names, as all here. */
@@ -15,7 +15,7 @@ export interface CacheDiff {
   readonly same: number;
 }
 
-interface Different {
+export interface Different {
   readonly path: StorePath;
   readonly in: readonly Difference[];
   readonly first: NarInfo;
@@ -47,7 +47,7 @@ const inOrder = (infos: ReadCache['infos']): readonly NarInfo[] =>
 /** What of a narinfo is compared, as text. */
 const parts: Readonly<Record<Difference, (info: NarInfo) => string>> = {
   narHash: ({ narHash, narSize }) => `${narHash} ${narSize}`,
-  references: ({ references }) => references.join(' '),
+  references: ({ references }) => [...references].sort().join(' '), // no Nix heeds their order
   signatures: ({ signatures }) => [...signatures].sort().join(' '),
   deriver: ({ deriver = '' }) => deriver,
   ca: ({ ca = '' }) => ca,

@@ -34,6 +34,10 @@ export interface Found {
   readonly node: ListingNode;
 }
 
+/** A place in a path, as messages name it. */
+export const placeText = (path: string, name: string): string =>
+  readable(name === '' ? path : `${path}/${name}`);
+
 /** Links are followed as often as Linux would. */
 const mostLinks = 40;
 
@@ -44,7 +48,7 @@ const mostLinks = 40;
  */
 export function findIn(root: ListingNode, place: string, path: string): Found {
   const refuse = (name: string, why: string): GranaryError =>
-    new GranaryError('absent', `Cannot find ${readable(`${path}/${name}`)}: ${why}`, { path });
+    new GranaryError('absent', `Cannot find ${placeText(path, name)}: ${why}`, { path });
   let links = 0;
   const at: Found[] = [{ name: '', node: root }];
   const todo = place.split('/');
@@ -82,7 +86,7 @@ export function findFile(root: ListingNode, place: string, path: string): Found 
     if (links > mostLinks || target.startsWith('/'))
       throw new GranaryError(
         'absent',
-        `Cannot read ${readable(`${path}/${found.name}`)}: it is a link to ${readable(target)}`,
+        `Cannot read ${placeText(path, found.name)}: it is a link to ${readable(target)}`,
         { path },
       );
     const folder = found.name.replace(/\/?[^/]*$/, '');

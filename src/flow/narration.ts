@@ -9,6 +9,7 @@ import { GranaryError } from '../errors.ts';
 import { type BareInfo, narInfoKey, parseNarInfo } from '../format/narinfo.ts';
 import { baseName, type StoreDir } from '../format/store-path.ts';
 import type { Storage, Thing } from '../storage/storage.ts';
+import { cacheRoot, noRoot } from './cache-root.ts';
 import { type CheckPool, rootOf } from './check-pool.ts';
 import { each } from './each.ts';
 import { type Finding, finding } from './findings.ts';
@@ -74,7 +75,7 @@ interface Wanted {
   /** Where nothing can be listed, those that are found are added. */
   readonly things: Map<string, Thing>;
   readonly expected: Expected;
-  /** Only the closures of these, each named by store path, base name or hash part; without it, everything. */
+  /** Only the closures of these, as `cacheRoot` reads them; without it, everything. */
   readonly roots?: readonly string[] | undefined;
 }
 
@@ -92,9 +93,9 @@ interface Narrated {
   readonly claimed: ReadonlySet<string>;
 }
 
-/** @throws GranaryError `absent` for a root that the cache lacks */
+/** @throws GranaryError `absent` for a root that the cache lacks, `usage` for what is none */
 export async function readNarInfos(wanted: Wanted, threads: Threads): Promise<Narrated> {
-  const { storage, things, roots } = wanted;
+  const { storage, things, expected, roots } = wanted;
   const infos = new Map<string, BareInfo>();
   const findings: Finding[] = [];
   const claimed = new Set<string>();
@@ -114,11 +115,14 @@ export async function readNarInfos(wanted: Wanted, threads: Threads): Promise<Na
     return { infos, findings, claimed };
   }
   const read = new Set<string>();
-  let level = new Set(roots.map(rootKey));
+  const names = roots.map(root => cacheRoot(root, storage, expected.storeDir).name);
+  let level = new Set(names.map(keyOf));
   for (let isFirst = true; level.size > 0; isFirst = false) {
     const fresh = [...level].filter(key => isThere(key) && !read.has(key));
     await readAll(fresh, wanted, threads, take);
-    if (isFirst) for (const root of roots) checkRoot(root, infos, findings, storage.url);
+    if (isFirst)
+      for (const [at, name] of names.entries())
+        if (!isThereAs(name, infos, findings)) throw noRoot(roots[at]!, storage);
     for (const key of fresh) read.add(key);
     const references = fresh.flatMap(key => infos.get(key)?.references ?? []);
     level = new Set(references.map(narInfoKey));
@@ -167,20 +171,16 @@ function* batchesOf(
 /** A copy that shares nothing with the texts that its strings were cut from. */
 const apart = <T>(value: T): T => JSON.parse(JSON.stringify(value));
 
-const rootName = (root: string): string => root.replace(/\/+$/, '').replace(/^.*\//, '');
-const rootKey = (root: string): string => `${rootName(root).slice(0, 32)}.narinfo`;
+const keyOf = (name: string): string => `${name.slice(0, 32)}.narinfo`;
 
-function checkRoot(
-  root: string,
+/** Also a narinfo that cannot be read is there. */
+function isThereAs(
+  name: string,
   infos: ReadonlyMap<string, BareInfo>,
   findings: readonly Finding[],
-  url: string,
-): void {
-  const [name, key] = [rootName(root), rootKey(root)];
+): boolean {
+  const key = keyOf(name);
   const info = infos.get(key);
-  const isIt = info
-    ? name.length === 32 || name === baseName(info.path)
-    : findings.some(found => found.key === key);
-  if (!isIt)
-    throw new GranaryError('absent', `Cannot find ${root} in the cache ${url}`, { path: root });
+  if (!info) return findings.some(found => found.key === key);
+  return name.length === 32 || name === baseName(info.path);
 }

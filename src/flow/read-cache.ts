@@ -4,13 +4,14 @@ import { GranaryError } from '../errors.ts';
 import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
 import { baseName, hashPart, type StoreDir, type StorePath } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
+import { cacheRoot, noRoot } from './cache-root.ts';
 import { each } from './each.ts';
 
 /** Requests at once, where each is a way to go; what is near is read by synchronous calls. */
 export const readsAtOnce = (storage: Storage): number => (storage.isFar ? 25 : 1);
 
 export interface ReadWish {
-  /** Store paths, base names or hash parts; without it, everything. */
+  /** What names paths of the cache, as `cacheRoot` reads it; without it, everything. */
   readonly roots?: readonly string[] | undefined;
   /** Roots that the cache lacks are no error. */
   readonly lenient?: boolean;
@@ -31,7 +32,7 @@ export interface ReadCache {
 /**
  * References that the cache lacks are left out.
  *
- * @throws GranaryError `absent` for a root that the cache lacks, `malformed` naming a narinfo that cannot be read or is
+ * @throws GranaryError `absent` for a root that the cache lacks, `usage` for what is none, `malformed` naming a narinfo that cannot be read or is
  * not in its place, `usage` for a cache that cannot be listed and no roots
  */
 export async function readNarInfos(
@@ -51,7 +52,9 @@ export async function readNarInfos(
     infos.set(info.path, info);
     return alone ? [] : info.references;
   };
-  let level = new Set(names ? names.map(rootKey) : await narInfoKeysIn(storage));
+  const named = names?.map(word => cacheRoot(word, storage, storeDir).name);
+  const keys = named?.map(name => `${name.slice(0, 32)}.narinfo`);
+  let level = new Set(keys ?? (await narInfoKeysIn(storage)));
   for (let isFirst = true; level.size > 0; isFirst = false) {
     const fresh = [...level].filter(key => !seen.has(key));
     for (const key of fresh) seen.add(key);
@@ -62,7 +65,7 @@ export async function readNarInfos(
     });
     if (isFirst && names) {
       const known = new Set(roots.flatMap(path => [baseName(path), hashPart(path)]));
-      for (const name of names) if (known.has(rootName(name))) found.add(name);
+      for (const [at, name] of names.entries()) if (known.has(named![at]!)) found.add(name);
       const absent = names.find(name => !found.has(name));
       if (absent !== undefined && !lenient) throw noRoot(absent, storage);
     }
@@ -70,20 +73,6 @@ export async function readNarInfos(
   }
   return { infos, roots, found };
 }
-
-const rootName = (root: string): string => root.replace(/\/+$/, '').replace(/^.*\//, '');
-
-function rootKey(root: string): string {
-  const name = rootName(root);
-  if (/^[0-9abcdfghijklmnpqrsvwxyz]{32}(-|$)/.test(name)) return `${name.slice(0, 32)}.narinfo`;
-  throw new GranaryError(
-    'usage',
-    `Cannot find "${root}" in a cache: name a store path, its base name, or its hash part`,
-  );
-}
-
-const noRoot = (root: string, storage: Storage): GranaryError =>
-  new GranaryError('absent', `Cannot find ${root} in the cache ${storage.url}`, { path: root });
 
 async function narInfoKeysIn(storage: Storage): Promise<readonly string[]> {
   if (!storage.list)

@@ -1,5 +1,6 @@
-/** `s3://BUCKET/PREFIX?…` with the parameters that Nix knows; those of its own that are not about S3 are let pass. */
+/** `s3://BUCKET/PREFIX?…` with the parameters that Nix knows; those of its own that mean nothing here are let pass, and no others. */
 import { GranaryError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
 
 export interface S3Place {
   readonly bucket: string;
@@ -23,6 +24,22 @@ const [usualWhole, usualPart] = [16 << 20, 8 << 20];
 /** What S3 allows. */
 const [leastPart, most] = [5 << 20, 5 * 2 ** 30];
 
+/** Parameters that say something here. */
+const read = [
+  ...['region', 'endpoint', 'profile', 'scheme', 'addressing-style'],
+  ...['multipart-threshold', 'multipart-chunk-size', 'buffer-size'],
+];
+/** These are Nix's: of what it writes, believes and remembers. They change nothing here, so that one URL serves both. */
+const passedOver = [
+  ...['compression', 'compression-level', 'parallel-compression', 'narinfo-compression'],
+  ...['ls-compression', 'log-compression', 'write-nar-listing', 'index-debug-info'],
+  ...['secret-key', 'secret-keys', 'local-nar-cache', 'store', 'path-info-cache-size', 'trusted'],
+  ...['priority', 'want-mass-query', 'system-features', 'multipart-upload', 'storage-class'],
+  ...['tls-certificate', 'tls-private-key', 'retry-delay', 'retry-delay-rate-limited'],
+  ...['retry-max-delay', 'retry-attempts'],
+];
+const known = [...read, ...passedOver];
+
 /** @throws GranaryError `usage` for what is no such URL; a password in it is not repeated */
 export function parseS3Url(name: string): S3Place {
   const [, bucket = '', path = '', query = ''] =
@@ -34,6 +51,13 @@ export function parseS3Url(name: string): S3Place {
   if (!/^[a-zA-Z0-9][a-zA-Z0-9._-]{1,}$/.test(bucket))
     throw refuse('it names no bucket, as in s3://my-bucket/prefix?region=eu-west-1');
   const given = new URLSearchParams(query.replaceAll('+', '%2B'));
+  for (const key of given.keys())
+    if (!known.includes(key)) {
+      const meant = nearest(key, known);
+      const hint = meant === undefined ? `known are ${read.join(', ')}` : `did you mean ${meant}=?`;
+      const named = /^[\w-]+$/.test(key) ? ` "${key}"` : ''; // or it may be half of a password with an & in it
+      throw refuse(`it has an unknown parameter${named}; ${hint}`);
+    }
   const wordOf = <Word extends string>(key: string, words: readonly Word[]): Word | undefined => {
     const value = given.get(key);
     if (!value) return undefined;

@@ -2,7 +2,13 @@
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { GranaryError } from '../errors.ts';
-import { parseStorePath, type StoreDir, type StorePath } from '../format/store-path.ts';
+import {
+  isStorePathName,
+  parseBaseName,
+  parseStorePath,
+  type StoreDir,
+  type StorePath,
+} from '../format/store-path.ts';
 import type { Store } from './store.ts';
 
 const maxLinks = 40;
@@ -13,13 +19,10 @@ const maxLinks = 40;
  * @throws GranaryError `usage` when it neither is nor leads to a path of this store
  */
 export function resolveRoot(text: string, store: Store): StorePath {
-  const found = store.pathOf(resolve(text)) ?? followLinks(text, store);
-  if (found) return found;
-  if (text.includes('#'))
-    throw new GranaryError(
-      'usage',
-      `Cannot use "${text}" as a root: it is a flake reference, not a store path; write "$(nix build --no-link --print-out-paths '${text}')"`,
-    );
+  const isInStore = (file: string): boolean => store.pathOf(file) !== undefined;
+  const file = fileInStore(text, isInStore);
+  if (file !== undefined) return store.pathOf(file)!;
+  refuseFlake(text);
   throw new GranaryError(
     'usage',
     `Cannot use "${text}" as a root: it neither is a path in ${store.storeDir} nor leads to one (asked: ${store.url})`,
@@ -34,8 +37,11 @@ export function resolveRoot(text: string, store: Store): StorePath {
 export async function findRoot(text: string, store: Store): Promise<StorePath> {
   const [, hash, name] = /^([0-9abcdfghijklmnpqrsvwxyz]{32})(-[^/]*)?$/.exec(text) ?? [];
   if (hash === undefined) return resolveRoot(text, store);
-  const info = await store.byHashPart(hash);
-  if (info && (name === undefined || info.path.endsWith(`/${text}`))) return info.path;
+  if (name !== undefined && !isStorePathName(name.slice(1))) return resolveRoot(text, store);
+  const info = await (name === undefined
+    ? store.byHashPart(hash)
+    : store.info(parseBaseName(text, store.storeDir)));
+  if (info) return info.path;
   throw new GranaryError('absent', `Cannot find ${text} in the store ${store.url}`, { path: text });
 }
 
@@ -50,8 +56,23 @@ export function pathWithin(file: string, real: string, storeDir: StoreDir): Stor
   }
 }
 
+/** @throws GranaryError `usage` for what Nix takes and we do not, with what gives its path */
+export function refuseFlake(text: string): void {
+  if (text.includes('#'))
+    throw new GranaryError(
+      'usage',
+      `Cannot use "${text}" as a root: it is a flake reference, not a store path; write "$(nix build --no-link --print-out-paths '${text}')"`,
+    );
+}
+
+/** The file in the store that a name means, or that its links lead to. */
+export const fileInStore = (
+  text: string,
+  isInStore: (file: string) => boolean,
+): string | undefined => (isInStore(resolve(text)) ? resolve(text) : followLinks(text, isInStore));
+
 /** Walks the path link by link, asking after each whether we are in the store by now. */
-function followLinks(text: string, store: Store): StorePath | undefined {
+function followLinks(text: string, isInStore: (file: string) => boolean): string | undefined {
   let rest = resolve(text).split('/').filter(Boolean);
   let at = '/';
   let links = 0;
@@ -66,8 +87,7 @@ function followLinks(text: string, store: Store): StorePath | undefined {
     }
     if (++links > maxLinks) return undefined;
     const target = join(resolve(at, readlinkSync(next)), ...rest);
-    const found = store.pathOf(target);
-    if (found) return found;
+    if (isInStore(target)) return target;
     rest = target.split('/').filter(Boolean);
     at = '/';
   }

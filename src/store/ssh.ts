@@ -57,7 +57,7 @@ export function sshStore(place: SshPlace): WritableStore {
     byHashPart: async hash => {
       throw new GranaryError(
         'usage',
-        `Cannot look for the hash part ${hash} in ${url}: over ssh, name the whole store path`,
+        `Cannot look for the hash part ${hash} in ${url}: over ssh, name the whole store path or its base name`,
       );
     },
     closure: roots =>

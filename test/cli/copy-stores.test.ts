@@ -703,6 +703,8 @@ test('a file of the store that is no list is a closure', async () => {
 for (const [what, named, code, message] of [
   ['a list with too long a name', `/${'x'.repeat(300)}`, 2, /Cannot look for \/x+: the name is/],
   ['a URL with a long part', `${web.url}/${'x'.repeat(300)}`, 3, /there is no nix-cache-info/],
+  ['a store', 'auto', 2, /all of the store "auto": name a path in it/],
+  ['a store over ssh', 'ssh://host', 2, /all of the store "ssh:\/\/host"/],
   ['a list in no folder', join(folder, 'roots/list'), 2, /roots is a file, not a directory/],
   ['a folder with no cache', folder, 2, /neither nix-cache-info nor a narinfo/],
 ] as const)

@@ -1,12 +1,12 @@
 /** `diff`, `info`, `ls`, `cat`, `why` and `size` as a user calls them. */
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { test } from 'node:test';
 import { baseName, hashPart } from '../../src/format/store-path.ts';
 import { Patient } from '../flow/damage.ts';
 import { makeHealthy } from '../flow/healthy.ts';
-import { granary } from '../granary.ts';
+import { ended, granary, startGranary } from '../granary.ts';
 import { temporaryFolder } from '../temporary.ts';
 
 const healthy = await makeHealthy(temporaryFolder());
@@ -42,14 +42,27 @@ test('diff names what only one has and what differs, and in what', async () => {
   const other = patientOf();
   rmSync(other.file(other.key('app')));
   other.edit('lib', text => text.replace(/^Sig: .*\n/m, ''));
+  other.edit('lib', text => text.replace(/^References: .*$/m, `References: ${baseName(twin)}`));
   other.field('base', 'Compression', 'xz');
   other.field('plain', 'NarSize', '9');
   const text = await output(1, 'diff', healthy.cache, other.dir);
   assert.match(text, new RegExp(`^- ${app}  `, 'm'));
-  assert.match(text, new RegExp(`^~ ${lib}  signatures$`, 'm'));
+  assert.match(text, new RegExp(`^~ ${lib}  references, signatures$`, 'm'));
   assert.match(text, new RegExp(`^~ ${base}  file$`, 'm'));
   assert.match(text, new RegExp(`^~ ${plain}  narHash$`, 'm'));
-  assert.doesNotMatch(text, new RegExp(`${twin}`));
+  for (const line of [
+    `    - references: ${base}`,
+    `    \\+ references: ${twin}`,
+    '    - signatures: test-1:.*==',
+    '    - file: zstd, sha256:.*B',
+    '    \\+ file: xz, sha256:.*B',
+    '    - narHash: sha256:.*, 128 B',
+    '    \\+ narHash: sha256:.*, 9 B',
+  ])
+    assert.match(text, new RegExp(`^${line}$`, 'm'));
+  assert.doesNotMatch(text, /\+ signatures/);
+  assert.match(text, /Compared were 5 paths \(.* in .* of files\) with 4 paths/);
+  assert.doesNotMatch(text, new RegExp(`^. ${twin}`, 'm'));
   const back = await output(1, 'diff', other.dir, healthy.cache);
   assert.match(back, new RegExp(`^\\+ ${app}  `, 'm'));
   const json = events(await output(1, 'diff', '--json', healthy.cache, other.dir));
@@ -63,6 +76,19 @@ test('diff names what only one has and what differs, and in what', async () => {
       ['summary', undefined],
     ].toSorted(([, a], [, b]) => (a === undefined ? 1 : b === undefined ? -1 : 0)),
   );
+  const [only, ofBase, ofLib, summary] = [app, base, lib, undefined].map(path =>
+    json.find(each => each.path === path),
+  ) as Record<string, Record<string, unknown>>[];
+  const { narSize, fileSize } = events(await output(0, 'info', '--json', healthy.cache, base))[0]!;
+  const { first, second } = ofBase!;
+  assert.equal(first!.compression, 'zstd');
+  assert.deepEqual(second, { ...first, compression: 'xz', narSize, fileSize });
+  assert.deepEqual(ofLib!.first!.references, [base]);
+  assert.deepEqual([ofLib!.second!.references, ofLib!.second!.signatures], [[twin], []]);
+  assert.ok(Number(only!.narSize) > Number(only!.fileSize));
+  const { first: ours, second: theirs } = summary!.whole as Record<string, Record<string, number>>;
+  assert.deepEqual([ours!.paths, theirs!.paths], [5, 4]);
+  assert.ok(ours!.fileBytes! > theirs!.fileBytes!);
   assert.equal(
     await output(0, 'diff', healthy.cache, other.dir, twin),
     'Both have the same 1 path.\n',
@@ -86,6 +112,56 @@ test('info tells of a cache, and of paths, with what their narinfos say', async 
     [base, lib, app],
   );
   assert.deepEqual(closure[1]?.references, [base]);
+});
+
+/** A link as nix-build leaves one, to what is in no store here. */
+const result = join(temporaryFolder(), 'result');
+symlinkSync(app, result);
+
+for (const [args, shows] of [
+  [['info', healthy.cache, `${app}/bin`], new RegExp(`^${app}\n`)],
+  [['info', healthy.cache, result], new RegExp(`^${app}\n`)],
+  [['ls', healthy.cache, result], /bin\/\n$/],
+  [['ls', healthy.cache, `${result}/bin`], /bin\/app\n/],
+  [['cat', healthy.cache, `${result}/bin/app`], /^#!\/bin\/sh\n/],
+  [['why', healthy.cache, `${result}/bin/app`, `${base}/share`], new RegExp(`└── ${base}\n`)],
+  [['size', healthy.cache, result], new RegExp(app)],
+  [['diff', healthy.cache, healthy.cache, result], /the same 3 paths/],
+  [['verify', '--quick', healthy.cache, result], /: 3 paths/],
+  [
+    ['copy', '--dry-run', '--to', join(temporaryFolder(), 'new'), '--from', healthy.cache, result],
+    /3 paths/,
+  ],
+] as const)
+  test(`${args[0]} of a cache takes ${relative(result, args.at(-1)!) === '' ? 'a link' : args.at(-1)}`, async () => {
+    assert.match(await output(0, ...args), shows);
+  });
+
+for (const command of ['info', 'ls', 'cat', 'size', 'verify'])
+  test(`${command} says what is no path of the cache, and how to list it`, async () => {
+    for (const [word, message] of [
+      ['hello', new RegExp(`"hello" in the cache ${healthy.cache}: .*"granary info --all `)],
+      [app.replace('/nix/', '/gnu/'), /leads to a store path in \/nix\/store/],
+      ['nixpkgs#hello', /nix build --no-link --print-out-paths 'nixpkgs#hello'/],
+    ] as const) {
+      const { code, stderr } = await granary([command, healthy.cache, word]);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+    }
+  });
+
+test('--roots - reads standard input', async () => {
+  const to = join(temporaryFolder(), 'new');
+  for (const args of [
+    ['diff', '--roots', '-', healthy.cache, healthy.cache],
+    ['copy', '--roots', '-', '--from', healthy.cache, '--to', to],
+  ]) {
+    const child = startGranary(args, [], {}, 'pipe');
+    child.stdin!.end(`# wanted\n${lib}\n\n`);
+    const { code, stdout, stderr } = await ended(child);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /2 paths/);
+  }
 });
 
 test('ls lists a folder, a file and a link, with a listing and without', async () => {
@@ -124,9 +200,10 @@ test('cat gives the bytes of a file, through links, whatever the compression', a
   assert.match(text, /^#!\/bin\/sh\nexec /);
   assert.equal(await output(0, 'cat', healthy.cache, `${lib}/lib/other`), '');
   for (const [place, code, message] of [
-    [app, 2, /it is a folder/],
+    [`${app}/bin`, 2, new RegExp(`Cannot read ${app}/bin: it is a folder`)],
     [`${app}/bin/none`, 3, /there is no such entry/],
-    ['hello', 2, /name a store path/],
+    [app, 2, new RegExp(`Cannot read ${app}: it is a folder`)],
+    ['hello', 2, /neither is nor leads to a store path/],
   ] as const) {
     const ran = await granary(['cat', healthy.cache, place]);
     assert.equal(ran.code, code);
@@ -168,6 +245,10 @@ test('why shows a chain of references, or that there is none', async () => {
 
 test('size weighs roots, and with --tree what is below them', async () => {
   const text = await output(0, 'size', '--tree', healthy.cache);
+  const [heading, first] = text.split('\n');
+  assert.deepEqual(heading!.trim().split(/ +/), ['closure', 'files', 'only', 'paths', 'root']);
+  assert.equal(first!.indexOf(app), heading!.indexOf('root'));
+  assert.match(first!.slice(0, heading!.indexOf(' root')), / 3 $/);
   assert.match(text, new RegExp(`^ +[\\d.]+ k?B +[\\d.]+ k?B +[\\d.]+ k?B +3  ${app}$`, 'm'));
   assert.match(text, new RegExp(`${lib}\n.* {4}${base}$`, 'm'));
   const roots = events(await output(0, 'size', '--json', healthy.cache));
@@ -179,6 +260,25 @@ test('size weighs roots, and with --tree what is below them', async () => {
   assert.equal(heavy!.path, app);
   assert.equal(light!.ownSize, 0, 'all of lib is in the closure of app too');
 });
+
+const storeRoot = temporaryFolder();
+mkdirSync(join(storeRoot, 'nix/var/nix/db'), { recursive: true });
+
+for (const [args, message] of [
+  [['diff', healthy.cache, 'auto'], /"auto" as a cache: it means a store, and this takes a folder/],
+  [['diff', 'daemon', healthy.cache], /"daemon" as a cache/],
+  [['ls', 'ssh://me:secret@host', app], /"ssh:\/\/…@host" as a cache/],
+  [['verify', 'local?root=/x'], /"local\?root=\/x" as a cache/],
+  [['diff', storeRoot, healthy.cache], /write "local\?root=/],
+  [['ls', storeRoot, app], /write "local\?root=/],
+  [['verify', storeRoot], /write "local\?root=/],
+  [['size', 's3://bucket?regoin=x'], /unknown parameter "regoin"; did you mean region=\?/],
+] as const)
+  test(`granary ${args.join(' ')} is usage`, async () => {
+    const { code, stderr } = await granary(args);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, message);
+  });
 
 test('each says what is wrong with how it is called', async () => {
   for (const [args, message] of [

@@ -40,6 +40,23 @@ for (const age of ages)
       assert.deepEqual(filesOf(far), filesOf(near));
     });
 
+    test('is asked for a path by its base name, and says that it finds none by a hash part', async () => {
+      const git = await gitCorpus();
+      const from = await there(nixStoreThere(await nix(age), git));
+      const name = git.root.slice(git.root.lastIndexOf('/') + 1);
+      const found = await granary(['info', from, name]);
+      assert.equal(found.code, 0, found.stderr);
+      assert.ok(found.stdout.startsWith(`${git.root}\n`));
+      for (const [word, code, message] of [
+        [`${'9'.repeat(32)}-none`, 3, /Cannot find 9+-none in the store ssh:/],
+        [name.slice(0, 32), 2, /over ssh, name the whole store path or its base name/],
+      ] as const) {
+        const ran = await granary(['info', from, word]);
+        assert.equal(ran.code, code, ran.stderr);
+        assert.match(ran.stderr, message);
+      }
+    });
+
     test('takes a closure, whole and valid, and no other NAR than was promised', async () => {
       const git = await gitCorpus();
       const peer = await nix(age);

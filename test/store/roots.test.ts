@@ -105,6 +105,7 @@ test('a path is found by its base name and its hash part, if the store has it', 
   const { store: made } = scene();
   const store: Store = {
     ...made,
+    info: async asked => (asked === path ? info : undefined),
     byHashPart: async hash => (name.startsWith(hash) ? info : undefined),
   };
   for (const text of [name, name.slice(0, 32), path, `${path}/bin`])
@@ -114,5 +115,6 @@ test('a path is found by its base name and its hash part, if the store has it', 
       code: 'absent',
       message: `Cannot find ${text} in the store ${store.url}`,
     });
-  await assert.rejects(findRoot('/etc/passwd', store), { code: 'usage' });
+  for (const text of ['/etc/passwd', `${name}/bin`, `${name.slice(0, 33)}a name`])
+    await assert.rejects(findRoot(text, store), { code: 'usage' });
 });

@@ -1,12 +1,11 @@
 /** `granary cat`: the bytes of one file in a path of a cache. */
 import { once } from 'node:events';
-import { readable } from '../../bytes.ts';
 import { GranaryError } from '../../errors.ts';
-import { fileBytes, findFile, treeOf } from '../../flow/look.ts';
+import { fileBytes, findFile, placeText, treeOf } from '../../flow/look.ts';
 import type { Arguments } from '../arguments.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
-import { lookAtOne, splitPlace } from '../look.ts';
+import { lookAtPlace } from '../look.ts';
 
 export const cat: Command = {
   usage: 'granary cat CACHE PATH/FILE',
@@ -26,13 +25,12 @@ async function run(args: Arguments, _: Face): Promise<number> {
       'usage',
       'Cannot read that: name a CACHE and a file in it, as in "granary cat ./cache /nix/store/…-hello/bin/hello"',
     );
-  const { root, place } = splitPlace(word);
-  const { storage, info } = await lookAtOne(name, root);
+  const { storage, info, place } = await lookAtPlace(name, word);
   const found = findFile(await treeOf(storage, info), place, info.path);
   if (found.node.type !== 'regular')
     throw new GranaryError(
       'usage',
-      `Cannot read ${readable(`${info.path}/${found.name}`)}: it is a folder; "granary ls" lists it`,
+      `Cannot read ${placeText(info.path, found.name)}: it is a folder; "granary ls" lists it`,
     );
   for await (const chunk of fileBytes(storage, info, found.node))
     if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');

@@ -40,7 +40,7 @@ From cache to cache compressed files move as they are, but for --recompress, eac
 signatures of both sides are kept; logs, listings, debuginfo and realisations come along. From a store to a cache
 paths are packed as by "granary make"; from a local one realisations and logs come along. Into a store they go
 through its daemon, each NAR proven on the way; the daemon has to trust a signature. A ROOT is a store path,
-its base name, or its hash part; of a store also a link that leads to one (./result).`,
+its base name, its hash part (but not over ssh), or a link that leads to one (./result).`,
   options: {
     from: {
       value: 'SOURCE',
@@ -50,7 +50,7 @@ its base name, or its hash part; of a store also a link that leads to one (./res
       value: 'TARGET',
       help: 'the cache to add to, or a folder to make; or the store of a daemon:\nauto, daemon, unix:///path/to/socket, or ssh://host',
     },
-    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
+    roots: { value: 'FILE|-', help: 'more ROOTs, one a line; - is standard input. Repeatable' },
     sign: {
       value: 'FILE',
       help: 'a secret key to sign what is copied with, once its NAR is proven. Repeatable',

@@ -8,16 +8,17 @@ import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
 import { lookInto } from '../look.ts';
 import { rootsIn } from '../root-list.ts';
+import { showDifferent, sizesOf, sizesText } from '../show-diff.ts';
 import { growHeapSlowly } from '../small-heap.ts';
 import { bytesText, counted } from '../units.ts';
 
 export const diff: Command = {
   usage: 'granary diff [OPTION]... CACHE CACHE [ROOT...]',
-  about: `Says what only one of two caches has (- the first, + the second), and of which paths they say different things (~):
-NarHash, references, signatures, deriver, content address, or the file (compression, FileHash, FileSize).
+  about: `Says what only one of two caches has (- the first, + the second), and of which paths they say different things (~), with
+what each says: NarHash, references, signatures, deriver, content address, or the file (compression, FileHash, FileSize).
 With ROOTs only their closures are compared: what each cache has of them.`,
   options: {
-    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
+    roots: { value: 'FILE|-', help: 'more ROOTs, one a line; - is standard input. Repeatable' },
   },
   notes: `Exit status 1 when they differ. No NAR file is read.
 
@@ -45,15 +46,16 @@ async function run(args: Arguments, face: Face): Promise<number> {
         { path: root },
       );
   const { onlyFirst, onlySecond, different, same } = diffCaches(a.infos, b.infos);
-  for (const { path, narSize } of onlyFirst)
-    face.show({ type: 'path', path, state: 'first', narSize }, `- ${path}  ${bytesText(narSize)}`);
-  for (const { path, narSize } of onlySecond)
-    face.show({ type: 'path', path, state: 'second', narSize }, `+ ${path}  ${bytesText(narSize)}`);
-  for (const each of different)
-    face.show(
-      { type: 'path', path: each.path, state: 'different', in: each.in },
-      `~ ${each.path}  ${each.in.join(', ')}`,
-    );
+  for (const [state, sign, infos] of [
+    ['first', '-', onlyFirst],
+    ['second', '+', onlySecond],
+  ] as const)
+    for (const info of infos)
+      face.show(
+        { type: 'path', path: info.path, state, ...sizesOf(info) },
+        `${sign} ${info.path}  ${sizesText(info)}`,
+      );
+  for (const each of different) showDifferent(each, face);
   const isEqual = onlyFirst.length + onlySecond.length + different.length === 0;
   const exit = isEqual ? 0 : 1;
   const sizes = (infos: readonly NarInfo[]) => ({
@@ -61,8 +63,12 @@ async function run(args: Arguments, face: Face): Promise<number> {
     narBytes: narSizeOf(infos),
     fileBytes: fileSizeOf(infos),
   });
-  const told = (infos: readonly NarInfo[]): string =>
-    `${counted(infos.length, 'path')} (${bytesText(narSizeOf(infos))})`;
+  const told = ({ paths, narBytes, fileBytes }: ReturnType<typeof sizes>): string =>
+    `${counted(paths, 'path')} (${bytesText(narBytes)}${paths === 0 ? '' : ` in ${bytesText(fileBytes)} of files`})`;
+  const [only, whole] = [
+    { first: sizes(onlyFirst), second: sizes(onlySecond) },
+    { first: sizes([...a.infos.values()]), second: sizes([...b.infos.values()]) },
+  ];
   face.show(
     {
       type: 'summary',
@@ -70,12 +76,12 @@ async function run(args: Arguments, face: Face): Promise<number> {
       exit,
       same,
       different: different.length,
-      first: sizes(onlyFirst),
-      second: sizes(onlySecond),
+      ...only,
+      whole,
     },
     isEqual
       ? `Both have the same ${counted(same, 'path')}.`
-      : `Only in ${a.storage.url}: ${told(onlyFirst)}; only in ${b.storage.url}: ${told(onlySecond)}; ${counted(different.length, 'path')} different, ${same} the same.`,
+      : `Only in ${a.storage.url}: ${told(only.first)}; only in ${b.storage.url}: ${told(only.second)}; ${counted(different.length, 'path')} different, ${same} the same. Compared were ${told(whole.first)} with ${told(whole.second)}.`,
   );
   return exit;
 }

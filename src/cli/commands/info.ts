@@ -20,9 +20,9 @@ import { bytesText, counted } from '../units.ts';
 
 export const info: Command = {
   usage: 'granary info [OPTION]... CACHE|STORE [PATH...]',
-  about: `Says what a cache is made of, or what its narinfos say of the PATHs: store paths, base names or hash parts.
-Of a store (auto, local?root=DIR, daemon, unix:///path/to/socket, ssh://host) it says what that knows of the PATHs, which may also
-be links that lead to one.`,
+  about: `Says what a cache is made of, or what its narinfos say of the PATHs: store paths, base names, hash parts, or links
+that lead to one. Of a store (auto, local?root=DIR, daemon, unix:///path/to/socket, ssh://host) it says what that knows of the PATHs
+(over ssh not by hash parts).`,
   options: {
     closure: { help: 'the PATHs and all that they refer to' },
     all: { help: 'all paths' },

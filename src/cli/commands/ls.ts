@@ -6,7 +6,7 @@ import type { ListingNode } from '../../format/nar-listing.ts';
 import type { Arguments } from '../arguments.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import type { Face } from '../face.ts';
-import { lookAtOne, splitPlace } from '../look.ts';
+import { lookAtPlace } from '../look.ts';
 import { countText } from '../units.ts';
 
 export const ls: Command = {
@@ -27,8 +27,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
       'usage',
       'Cannot list that: name a CACHE and a PATH in it, as in "granary ls ./cache /nix/store/…-hello/bin"',
     );
-  const { root, place } = splitPlace(word);
-  const { storage, info } = await lookAtOne(name, root);
+  const { storage, info, place } = await lookAtPlace(name, word);
   const found = findIn(await treeOf(storage, info), place, info.path);
   let entries = 0;
   for (const [at, node] of below(found.name, found.node, args.has('recursive'))) {

@@ -42,7 +42,7 @@ A ROOT is a store path, a path inside one, or a link that leads to one (./result
       value: 'FILE',
       help: 'a references graph in place of the database: an .attrs.json with\nexportReferencesGraph, or one of its arrays. Repeatable',
     },
-    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
+    roots: { value: 'FILE|-', help: 'more ROOTs, one a line; - is standard input. Repeatable' },
     'no-closure': {
       help: 'pack the ROOTs alone; the cache, --exclude or --with has to have the rest',
     },

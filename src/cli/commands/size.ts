@@ -17,7 +17,7 @@ what no other of the ROOTs needs. Without ROOTs, of all paths that nobody refers
   options: {
     tree: { help: 'and below each root what it refers to, each path once' },
   },
-  notes: `columns: closure, its files, what only this root needs, paths.
+  notes: `Columns: the archives of the closure, their files, the archives that only this root needs, and how many paths it has.
 
 ${exitStatuses}`,
   run,
@@ -38,12 +38,12 @@ async function run(args: Arguments, face: Face): Promise<number> {
   } = await lookInto(name, words.length === 0 ? {} : { roots: words });
   const roots = words.length === 0 ? rootsOf(infos) : [...new Set(named)];
   const told: Told = { seen: new Set(), weights: new Map() };
-  for (const weight of weigh(infos, roots)) {
+  for (const [at, weight] of weigh(infos, roots).entries()) {
     const { path, narSize, closureSize, fileSize, ownSize, paths } = weight;
     const columns = [closureSize, fileSize, ownSize].map(bytes => bytesText(bytes).padStart(8));
     face.show(
       { type: 'path', path, state: 'root', narSize, closureSize, fileSize, ownSize, paths },
-      `${columns.join(' ')} ${String(paths).padStart(6)}  ${path}`,
+      `${at === 0 ? heading : ''}${columns.join(' ')} ${String(paths).padStart(6)}  ${path}`,
     );
     if (args.has('tree'))
       for (const line of tree(infos, path, told)) face.show(line.event, line.text);
@@ -64,6 +64,9 @@ async function run(args: Arguments, face: Face): Promise<number> {
   );
   return 0;
 }
+
+/** Of the columns, for people. */
+const heading = ' closure    files     only  paths  root\n';
 
 interface Told {
   readonly seen: Set<StorePath>;
