@@ -399,11 +399,19 @@ test('info tells what a store says of paths', async () => {
     paths: 2,
     narBytes: rows[0]!.narSize + rows[1]!.narSize,
   });
+  const database = join(root, 'nix/var/nix/db/db.sqlite');
+  assert.equal(
+    await output(0, 'info', store),
+    `${store}: a Nix store, its paths in /nix/store\n  database: ${database}, 3 paths\n`,
+  );
   const daemon = await receivingDaemon();
+  const itself = await output(0, 'info', `unix://${daemon.socket}`);
+  assert.match(itself, /^unix:.* a Nix store, .*\n {2}daemon: Nix \S+, (trusts us|does not say)/);
+  const { storeDir, paths, nixVersion } = summaryOf(await output(0, 'info', '--json', store));
+  assert.deepEqual([storeDir, paths, nixVersion], ['/nix/store', 3, null]);
   await output(0, 'copy', '--from', cache, '--to', `unix://${daemon.socket}`);
   assert.equal(await output(0, 'info', `unix://${daemon.socket}`, app), text);
   for (const [args, code, message] of [
-    [[store], 2, /name PATHs/],
     [['--all', store, app], 2, /name PATHs/],
     [[store, `/nix/store/${'9'.repeat(32)}-x`], 3, /9-x in the store/],
     [[root, app], 2, /write "local\?root=/],
