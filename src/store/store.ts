@@ -15,7 +15,7 @@ export type Content =
   | { readonly ssh: SshPlace; readonly path: StorePath };
 
 /** What a store says of itself: a daemon of its Nix, a database of its paths. */
-export interface StoreFacts {
+interface StoreFacts {
   readonly nixVersion?: string;
   /** Whether the daemon does for us what only trusted users may ask for; undefined when it does not say. */
   readonly trusted?: boolean;
