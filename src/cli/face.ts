@@ -9,7 +9,7 @@ import { bytesText, secondsText } from './units.ts';
 /** One line of --json. */
 type Event =
   | {
-      readonly type: 'plan' | 'path' | 'finding' | 'entry' | 'note' | 'summary';
+      readonly type: 'plan' | 'path' | 'finding' | 'entry' | 'content' | 'note' | 'summary';
       readonly [field: string]: unknown;
     }
   | {

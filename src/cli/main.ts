@@ -5,6 +5,7 @@ import { version } from '../version.ts';
 import { type Arguments, parseArguments } from './arguments.ts';
 import { type Command, commonOptions, helpOf } from './command.ts';
 import { type Face, jsonFace, plainFace, quietFace } from './face.ts';
+import { counted } from './units.ts';
 
 /** Loaded when asked for: `granary --version` loads none. */
 const commands: Readonly<Record<string, { about: string; load: () => Promise<Command> }>> = {
@@ -140,6 +141,14 @@ function failed(error: unknown, face: Face): number {
   const { code, message, facts } = error;
   const { exit } = errorTable[code];
   face.show({ type: 'error', code, message, facts });
-  face.show({ type: 'summary', ok: false, exit });
+  const { done, left } = facts; // of paths, where that ends it in the middle
+  const [counts, text] =
+    typeof done === 'number' && typeof left === 'number'
+      ? [
+          { done, left },
+          `Broken off: ${counted(done, 'path')} done, ${left} left. Run the same command again, and it goes on from there.`,
+        ]
+      : [{}, undefined];
+  face.show({ type: 'summary', ok: false, exit, ...counts }, text);
   return exit;
 }

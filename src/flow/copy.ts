@@ -24,6 +24,7 @@ import { readsAtOnce } from './read-cache.ts';
 import { type Packing, repackAll } from './repack.ts';
 import { SideFiles } from './side-files.ts';
 import { transferAll } from './transfer.ts';
+import { countedWork } from './unfinished.ts';
 
 export interface CopyOptions {
   readonly cacheInfo: CacheInfoChanges;
@@ -61,7 +62,7 @@ export interface CopySummary {
   readonly held: readonly StorePath[];
 }
 
-/** @throws GranaryError when the target cannot be written; what was complete by then is published */
+/** @throws GranaryError when the target cannot be written, with how far it came; what was complete by then is published */
 export async function executeCopy(
   plan: CopyPlan,
   source: Storage,
@@ -89,38 +90,43 @@ export async function executeCopy(
     signatures: signaturesFor(move, keys),
   }));
   let unread = 0;
-  const patience = new Patience(() => order.length - done.paths);
-  const beside = await SideFiles.between(source, storage, order);
-  const into = { source, storage, publisher, failed, jobs, patience, beside, moved };
-  try {
-    if (recompress)
-      await repackAll(transfers, {
-        ...into,
-        packing: recompress,
-        progress: bytes => tell(bytes, 0),
-      });
-    else {
-      await using pool = new CheckPool();
-      await transferAll(transfers, {
-        ...into,
-        pool,
-        link,
-        prove: keys.length > 0,
-        unread: () => {
-          unread += 1;
-        },
-      });
-    }
-  } catch (error) {
-    await publisher.publish().catch(() => {}); // what is complete stays; the first error is told
-    throw error;
-  }
-  await publisher.publish();
-  const united = await unite(plan, storage);
-  const held = [...publisher.held()].map(({ path }) => path);
-  const { published, narBytes, fileBytes } = publisher;
-  const sideFiles = beside.copied;
-  return { moved: published, unread, narBytes, fileBytes, united, sideFiles, failed, held };
+  const patience = new Patience();
+  return await countedWork(
+    () => publisher.reached(),
+    async () => {
+      const beside = await SideFiles.between(source, storage, order);
+      const into = { source, storage, publisher, failed, jobs, patience, beside, moved };
+      try {
+        if (recompress)
+          await repackAll(transfers, {
+            ...into,
+            packing: recompress,
+            progress: bytes => tell(bytes, 0),
+          });
+        else {
+          await using pool = new CheckPool();
+          await transferAll(transfers, {
+            ...into,
+            pool,
+            link,
+            prove: keys.length > 0,
+            unread: () => {
+              unread += 1;
+            },
+          });
+        }
+      } catch (error) {
+        await publisher.publish().catch(() => {}); // what is complete stays; the first error is told
+        throw error;
+      }
+      await publisher.publish();
+      const united = await unite(plan, storage);
+      const held = [...publisher.held()].map(({ path }) => path);
+      const { published, narBytes, fileBytes } = publisher;
+      const sideFiles = beside.copied;
+      return { moved: published, unread, narBytes, fileBytes, united, sideFiles, failed, held };
+    },
+  );
 }
 
 const signaturesFor = ({ info, kept }: Move, keys: readonly SecretKey[]): readonly Signature[] => [

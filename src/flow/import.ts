@@ -17,6 +17,7 @@ import { each } from './each.ts';
 import type { ImportPlan } from './import-plan.ts';
 import { Patience } from './patience.ts';
 import type { Supply } from './supply.ts';
+import { countedWork } from './unfinished.ts';
 
 export interface ImportOptions {
   /** Each signs what goes, once its NAR is proven. */
@@ -46,14 +47,14 @@ const batchBytes = 64 << 20;
 /** NARs up to this size are read before their batch goes: several at once, and once only. */
 const keptNar = 256 << 10;
 
-/** @throws GranaryError when the store cannot be written any more; what was added by then is there */
+/** @throws GranaryError when the store cannot be written any more, with how far it came; what was added by then is there */
 export async function executeImport<Info extends PathInfo>(
   plan: ImportPlan<Info>,
   supply: Supply<Info>,
   store: WritableStore,
   { keys, report }: ImportOptions,
 ): Promise<ImportSummary> {
-  const patience = new Patience(() => plan.moves.length - done.paths);
+  const patience = new Patience();
   const lost = new Losses(supply.isFar ? patience : undefined);
   const done = { narBytes: 0, paths: 0 };
   const totals = { totalNarBytes: plan.narBytes, totalPaths: plan.moves.length };
@@ -62,11 +63,14 @@ export async function executeImport<Info extends PathInfo>(
     done.narBytes += narBytes;
     report({ ...done, ...totals });
   };
-  for (const infos of batches(plan.moves)) {
-    const batch = await ready(infos, supply, { keys, lost });
-    await addBatch(batch, store, { lost, count });
-    if (batch.length > 0) patience.answered();
-  }
+  const reached = () => ({ done: done.paths, left: plan.moves.length - done.paths });
+  await countedWork(reached, async () => {
+    for (const infos of batches(plan.moves)) {
+      const batch = await ready(infos, supply, { keys, lost });
+      await addBatch(batch, store, { lost, count });
+      if (batch.length > 0) patience.answered();
+    }
+  });
   const { failed, held } = lost;
   return { added: done.paths, narBytes: done.narBytes, failed, held };
 }
@@ -171,8 +175,14 @@ async function addBatch(
       await store.add(rest.map(watched));
       return count(rest.length, 0);
     } catch (error) {
+      const asked = () => store.valid(rest.map(({ info }) => info.path));
+      if (stops(broken?.error ?? error)) {
+        // The store may answer others: then it tells how much of the batch it has.
+        const there = await asked().catch(() => undefined);
+        count(there?.size ?? 0, 0);
+      }
       const told = ofOnePath(broken?.error ?? error);
-      const there = await store.valid(rest.map(({ info }) => info.path));
+      const there = await asked();
       const bad = rest.find(({ info: { path } }) =>
         broken ? path === broken.path : !there.has(path),
       );
@@ -192,9 +202,12 @@ function withSignatures(info: PathInfo, keys: readonly SecretKey[]): PathInfo {
 
 /** A bug, or an end that is gone, stops everything. */
 function ofOnePath(error: unknown): GranaryError {
-  if (error instanceof GranaryError && error.facts.stops === undefined) return error;
-  throw error;
+  if (stops(error)) throw error;
+  return error as GranaryError;
 }
+
+const stops = (error: unknown): boolean =>
+  !(error instanceof GranaryError) || error.facts.stops !== undefined;
 
 /** A store refuses in its own words, which are about a batch: says which path it is, and what to do. */
 function refusal(info: PathInfo, store: WritableStore, error: GranaryError): GranaryError {

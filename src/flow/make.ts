@@ -12,6 +12,7 @@ import { type LogWish, putLogs, putRealisations } from './make-sides.ts';
 import { type PackEvent, type PackOptions, packAll } from './pack-all.ts';
 import type { MakePlan } from './plan.ts';
 import { Publisher } from './publisher.ts';
+import { countedWork } from './unfinished.ts';
 
 export interface MakeOptions extends PackOptions {
   readonly storeDir: StoreDir;
@@ -54,7 +55,7 @@ export interface MadeSummary {
 /**
  * Carries out a plan.
  *
- * @throws GranaryError when the cache cannot be written; what was complete by then is published
+ * @throws GranaryError when the cache cannot be written, with how far it came; what was complete by then is published
  */
 export async function executeMake(
   plan: MakePlan,
@@ -70,8 +71,13 @@ export async function executeMake(
   );
   if (plan.excluded.size > 0) await recordClosedBy(storage, options.closedBy ?? []);
   const failed = new Map<StorePath, GranaryError>();
-  await packAll(plan.packs, { ...options, storage, publisher, failed });
-  await publisher.publish();
+  await countedWork(
+    () => publisher.reached(),
+    async () => {
+      await packAll(plan.packs, { ...options, storage, publisher, failed });
+      await publisher.publish();
+    },
+  );
   const held = [...publisher.held()];
   for (const { path, behind } of held)
     options.report({ type: 'path', path, state: 'held', behind });

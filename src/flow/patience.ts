@@ -5,13 +5,7 @@ import { GranaryError } from '../errors.ts';
 const limit = 16;
 
 export class Patience {
-  readonly #left: () => number;
   #inARow = 0;
-
-  /** `left` tells how many paths are still to come. */
-  constructor(left: () => number) {
-    this.#left = left;
-  }
 
   answered(): void {
     this.#inARow = 0;
@@ -24,7 +18,7 @@ export class Patience {
     if (this.#inARow < limit) return;
     throw new GranaryError(
       'unavailable',
-      `${error.message}; so it was ${limit} times in a row: ${this.#left()} paths are left, run the same command again when it answers`,
+      `${error.message}; so it was ${limit} times in a row; run the same command again when it answers`,
       { ...error.facts, stops: 'all' },
       error,
     );

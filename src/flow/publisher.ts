@@ -8,6 +8,7 @@ import type { PathInfo } from '../format/path-info.ts';
 import type { StorePath } from '../format/store-path.ts';
 import { openSpool, type Spool, spooled } from '../storage/spool.ts';
 import { bodyOf, type Entry, type Storage } from '../storage/storage.ts';
+import type { Reached } from './unfinished.ts';
 
 /** A batch is published when it holds so many bytes or is so old: what a crash can cost. */
 const batchBytes = 8 * 2 ** 30;
@@ -27,11 +28,12 @@ interface Beside {
 }
 
 /** Says what each entry comes after, for a storage that can put several at once: the narinfo, which is the last, alone has to wait. */
-const withOrder = ({ info, entries }: Ready): readonly Entry[] =>
+const withOrder = ({ info, entries }: Ready, shown: () => void): readonly Entry[] =>
   entries.map((entry, at) => {
     if (at < entries.length - 1) return { ...entry, after: [] };
     const references = info.references.filter(path => path !== info.path).map(narInfoKey);
-    return { ...entry, after: [...entries.slice(0, at).map(({ key }) => key), ...references] };
+    const after = [...entries.slice(0, at).map(({ key }) => key), ...references];
+    return { ...entry, after, shown };
   });
 
 export class Publisher implements Disposable {
@@ -99,6 +101,11 @@ export class Publisher implements Disposable {
     await this.publish();
   }
 
+  /** How far it came with what it is to publish. */
+  reached(): Reached {
+    return { done: this.published, left: this.#order.length - this.published };
+  }
+
   /** What is ready but has to wait for a reference that is not visible. */
   *held(): Generator<{ readonly path: StorePath; readonly behind: StorePath }> {
     for (const { info } of this.#ready.values())
@@ -115,17 +122,20 @@ export class Publisher implements Disposable {
       if (!found || this.#missing(found.info, this.#visible, visible)) continue;
       visible.add(path);
       batch.push(found);
-      entries.push(...(this.#spool ? found.entries : withOrder(found)));
+      const shown = (): void => this.#seen(found);
+      entries.push(...(this.#spool ? found.entries : withOrder(found, shown)));
     }
     await this.#storage.publish(entries);
-    for (const { info, file, entries } of batch) {
-      this.#ready.delete(info.path);
-      for (const { body } of entries) if (body.spool !== undefined) this.#spool!.done(body.spool);
-      this.#visible.add(info.path);
-      this.published += 1;
-      this.narBytes += info.narSize;
-      this.fileBytes += file.fileSize ?? 0;
-    }
+    for (const ready of batch) this.#seen(ready);
+  }
+
+  #seen({ info, file, entries }: Ready): void {
+    if (!this.#ready.delete(info.path)) return; // counted already
+    for (const { body } of entries) if (body.spool !== undefined) this.#spool!.done(body.spool);
+    this.#visible.add(info.path);
+    this.published += 1;
+    this.narBytes += info.narSize;
+    this.fileBytes += file.fileSize ?? 0;
   }
 
   /**

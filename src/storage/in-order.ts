@@ -10,14 +10,16 @@ export async function putInOrder(
   jobs: number,
   put: (entry: Entry) => Promise<void>,
 ): Promise<void> {
-  const done = new Map<string, Promise<void>>();
+  const done = new Map<string, Promise<unknown>>();
   const queue = entries.values(); // one for all lanes: what an entry waits for was begun before it
   let failed = false;
   const lane = async (): Promise<void> => {
     for (const entry of queue) {
       if (failed) return;
       const needed = entry.after?.flatMap(key => done.get(key) ?? []) ?? [...done.values()];
-      const putting = Promise.all(needed).then(() => put(entry));
+      const putting = Promise.all(needed)
+        .then(() => put(entry))
+        .then(() => entry.shown?.());
       done.set(entry.key, putting);
       await putting.catch(error => {
         failed = true;

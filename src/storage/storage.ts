@@ -52,6 +52,8 @@ export interface Entry {
   readonly body: Body;
   /** Keys of the same batch that it must not be seen before. Not given: all that stand before it. */
   readonly after?: readonly string[];
+  /** Is told that it can be seen, where each is put by itself: also of a batch that ends in the middle. */
+  readonly shown?: () => void;
 }
 
 export interface Storage {

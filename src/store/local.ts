@@ -37,6 +37,11 @@ export function localStore(places: LocalPlaces): Store {
     url: places.root === undefined ? real : `local?root=${places.root}`,
     storeDir,
     closure,
+    about: () =>
+      readDatabase(file, sql => {
+        const row = sql.prepare('SELECT count(*) AS paths FROM ValidPaths').get();
+        return { database: file, paths: Number(row!.paths) };
+      }),
     info: path => readDatabase(file, sql => infoIn(sql, path, storeDir)),
     advice: path => `repair it with "nix-store --repair-path ${path}"`,
     byHashPart: hash => readDatabase(file, sql => infoByHash(sql, hash, storeDir)),

@@ -70,6 +70,7 @@ export function sshStore(place: SshPlace): WritableStore {
     content: path => ({ ssh: place, path }),
     advice: path => `repair it there with "nix-store --repair-path ${path}"`,
     pathOf: name => pathWithin(name, storeDir, storeDir),
+    about: () => remote.use(async () => ({})), // it answers, and says no more
     valid: paths => remote.use(connection => validOf(paths, connection)),
     infos: paths => remote.use(connection => infosOf(paths, connection)),
     add: paths =>

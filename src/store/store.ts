@@ -14,6 +14,16 @@ export type Content =
   /** The Nix on this machine gives its NAR. */
   | { readonly ssh: SshPlace; readonly path: StorePath };
 
+/** What a store says of itself: a daemon of its Nix, a database of its paths. */
+interface StoreFacts {
+  readonly nixVersion?: string;
+  /** Whether the daemon does for us what only trusted users may ask for; undefined when it does not say. */
+  readonly trusted?: boolean;
+  /** The database's file, and how many paths it holds. */
+  readonly database?: string;
+  readonly paths?: number;
+}
+
 export interface Store {
   /** As messages name it. */
   readonly url: string;
@@ -22,6 +32,7 @@ export interface Store {
   info(path: StorePath): Promise<PathInfo | undefined>;
   /** The path with this hash part, if the store has one. */
   byHashPart(hash: string): Promise<PathInfo | undefined>;
+  about?(): Promise<StoreFacts>;
   /** The infos of these paths and of all that they refer to; what the store lacks is left out. */
   closure?(roots: readonly StorePath[]): Promise<ReadonlyMap<StorePath, PathInfo>>;
   /** Where the path's content is. */

@@ -399,6 +399,36 @@ test('into a store goes what it lacks, and the summary tells', async () => {
   assert.deepEqual(signatures.sort(), [1, 1, 2], 'what was there is not signed');
 });
 
+test('a target that goes in the middle: told how far it came, and the next run completes it', async () => {
+  const gone = await receivingDaemon({ meets: (_, daemon) => daemon.stop() });
+  let room = 1;
+  const dir = temporaryFolder();
+  const server = await serve(dir, (request, reply, rest) => {
+    if (request.method !== 'PUT' || !request.url!.endsWith('.narinfo') || room-- > 0)
+      return rest.pass();
+    return reply.writeHead(503, { 'Retry-After': '100000' }).end();
+  });
+  for (const [to, done] of [
+    [`unix://${gone.socket}`, 0],
+    [server.url, 1],
+  ] as const) {
+    const { code, stdout, stderr } = await granary(['copy', '--from', cache, '--to', to]);
+    assert.equal(code, 8, stderr);
+    const left = 3 - done;
+    assert.match(stderr, new RegExp(`; ${done} paths? (is|are) done, ${left} left: run the same`));
+    assert.match(
+      stdout,
+      new RegExp(`^Broken off: ${done} paths? done, ${left} left. Run the same command`),
+    );
+  }
+  room = 0;
+  const json = await output(8, 'copy', '--json', '--from', cache, '--to', server.url);
+  assert.deepEqual(summaryOf(json), { type: 'summary', ok: false, exit: 8, done: 0, left: 2 });
+  room = 2;
+  assert.match(await output(0, 'copy', '--from', cache, '--to', server.url), /2 paths copied/);
+  assert.equal(await narInfosOf(dir), 3);
+});
+
 test('a summary tells what --sign has not signed, since it was there', async () => {
   const { socket } = await receivingDaemon();
   const told = /What was there keeps the signatures that it has/;
@@ -496,11 +526,19 @@ test('info tells what a store says of paths', async () => {
     paths: 2,
     narBytes: rows[0]!.narSize + rows[1]!.narSize,
   });
+  const database = join(root, 'nix/var/nix/db/db.sqlite');
+  assert.equal(
+    await output(0, 'info', store),
+    `${store}: a Nix store, its paths in /nix/store\n  database: ${database}, 3 paths\n`,
+  );
   const daemon = await receivingDaemon();
+  const itself = await output(0, 'info', `unix://${daemon.socket}`);
+  assert.match(itself, /^unix:.* a Nix store, .*\n {2}daemon: Nix \S+, (trusts us|does not say)/);
+  const { storeDir, paths, nixVersion } = summaryOf(await output(0, 'info', '--json', store));
+  assert.deepEqual([storeDir, paths, nixVersion], ['/nix/store', 3, null]);
   await output(0, 'copy', '--from', cache, '--to', `unix://${daemon.socket}`);
   assert.equal(await output(0, 'info', `unix://${daemon.socket}`, app), text);
   for (const [args, code, message] of [
-    [[store], 2, /name PATHs/],
     [['--all', store, app], 2, /name PATHs/],
     [[store, `/nix/store/${'9'.repeat(32)}-x`], 3, /9-x in the store/],
     [[root, app], 2, /write "local\?root=/],

@@ -211,6 +211,27 @@ test('cat gives the bytes of a file, through links, whatever the compression', a
   }
 });
 
+test('cat --json is an object with the content, and a summary, if it is not too big', async () => {
+  const tree = temporaryFolder();
+  const bytes = Buffer.from([0xff, 0, 0x80, 10]);
+  writeFileSync(join(tree, 'binary'), bytes);
+  writeFileSync(join(tree, 'text'), 'sch\u00f6n\n');
+  writeFileSync(join(tree, 'big'), Buffer.alloc((16 << 20) + 1));
+  const to = join(temporaryFolder(), 'cache');
+  await output(0, 'make', '--to', to, '--add', `${tree}=tree`);
+  const path = String(events(await output(0, 'info', '--json', '--all', to))[0]!.path);
+  for (const [name, size, encoding, content] of [
+    ['binary', 4, 'base64', bytes.toString('base64')],
+    ['text', 7, 'utf-8', 'sch\u00f6n\n'],
+  ] as const)
+    assert.deepEqual(events(await output(0, 'cat', '--json', to, `${path}/${name}`)), [
+      { type: 'content', path, name, size, encoding, content },
+      { type: 'summary', ok: true, exit: 0, path, size },
+    ]);
+  const [error] = events(await output(2, 'cat', '--json', to, `${path}/big`));
+  assert.match(String(error!.message), /big in JSON: it has 16777217 bytes.*leave out --json/);
+});
+
 test('cat decompresses only the frames that it needs', async () => {
   const tree = join(temporaryFolder(), 'tree');
   const parts = [

@@ -329,6 +329,24 @@ test('a full disk, or a daemon that goes, ends it, and the next run completes it
   assert.equal(next.valid.size, 4);
 });
 
+test('a store that goes is asked how much of a batch it has, and it is told', async () => {
+  const { cache } = await scene();
+  const daemon = await receivingDaemon();
+  const store: WritableStore = {
+    ...daemon.store,
+    add: async paths => {
+      await daemon.store.add(paths.slice(0, 3));
+      throw new GranaryError('unavailable', 'Cannot go on: it is gone', { stops: 'all' });
+    },
+  };
+  await assert.rejects(run(await fromCache(cache), store), {
+    code: 'unavailable',
+    message:
+      'Cannot go on: it is gone; 3 paths are done, 1 left: run the same command again, and it goes on from there',
+    facts: { stops: 'all', done: 3, left: 1 },
+  });
+});
+
 test('what goes is signed, once, by keys that are given', async () => {
   const { cache } = await scene();
   const more = parseSecretKey(generateKey('more-1').secret, 'test');
@@ -425,7 +443,7 @@ test('a source far away that does not answer is given up, with what is left to d
   };
   await assert.rejects(run(supply, daemon.store), {
     code: 'unavailable',
-    message: /refused; so it was 16 times in a row: 60 paths are left/,
+    message: /refused; so it was 16 times in a row; .* when it answers; 0 paths are done, 60 left$/,
   });
   assert.equal(asked, 16);
 });

@@ -36,6 +36,21 @@ test('an entry is begun when all that it comes after are there, and few are at o
   );
 });
 
+test('each is told of when it is there, also where a later one fails', async () => {
+  const shown: string[] = [];
+  const entries = ['a', 'b', 'c'].map(key => ({
+    key,
+    body: bodyOf(''),
+    shown: () => shown.push(key),
+  }));
+  const put = async ({ key }: Entry): Promise<void> => {
+    if (key === 'c') throw new Error('no');
+    assert.ok(!shown.includes(key));
+  };
+  await assert.rejects(putInOrder(entries, 2, put), /no/);
+  assert.deepEqual(shown, ['a', 'b']);
+});
+
 test('what comes after one that failed is not put, and nothing is begun any more', async () => {
   const entries = Array.from(
     { length: 40 },

@@ -10,6 +10,7 @@ import { keyNameOf } from '../../format/signature.ts';
 import type { StorePath } from '../../format/store-path.ts';
 import { openStore } from '../../store/open.ts';
 import { findRoot } from '../../store/roots.ts';
+import type { Store } from '../../store/store.ts';
 import type { Arguments } from '../arguments.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import { kindOf } from '../ends.ts';
@@ -22,7 +23,7 @@ export const info: Command = {
   usage: 'granary info [OPTION]... CACHE|STORE [PATH...]',
   about: `Says what a cache is made of, or what its narinfos say of the PATHs: store paths, base names, hash parts, or links
 that lead to one. Of a store (auto, local?root=DIR, daemon, unix:///path/to/socket, ssh://host) it says what that knows of the PATHs
-(over ssh not by hash parts).`,
+(over ssh not by hash parts), or without PATHs what it says of itself.`,
   options: {
     closure: { help: 'the PATHs and all that they refer to' },
     all: { help: 'all paths' },
@@ -70,7 +71,8 @@ async function infoOfStore(
   args: Arguments,
   face: Face,
 ): Promise<number> {
-  if (words.length === 0 || args.has('all'))
+  if (words.length === 0 && !args.has('all')) return showStore(openStore(name), face);
+  if (args.has('all'))
     throw new GranaryError(
       'usage',
       `Cannot tell of all that lies in the store ${name}: name PATHs, as in "granary info ${name} ./result"`,
@@ -83,6 +85,36 @@ async function infoOfStore(
     face.show({ type: 'path', state: 'info', ...infoEvent(each) }, textOf(each));
   const narBytes = narSizeOf(infos);
   face.show({ type: 'summary', ok: true, exit: 0, paths: infos.length, narBytes });
+  return 0;
+}
+
+/** What it says of itself. */
+async function showStore(store: Store, face: Face): Promise<number> {
+  const { nixVersion, trusted, database, paths } = (await store.about?.()) ?? {};
+  const trust =
+    trusted === undefined
+      ? 'does not say whether it trusts us'
+      : `trusts us${trusted ? '' : ' not'}`;
+  face.show(
+    {
+      type: 'summary',
+      ok: true,
+      exit: 0,
+      store: store.url,
+      storeDir: store.storeDir,
+      nixVersion: nixVersion ?? null,
+      trusted: trusted ?? null,
+      database: database ?? null,
+      paths: paths ?? null,
+    },
+    [
+      `${store.url}: a Nix store, its paths in ${store.storeDir}`,
+      ...(nixVersion === undefined ? [] : [`  daemon: Nix ${readable(nixVersion)}, ${trust}`]),
+      ...(database === undefined
+        ? []
+        : [`  database: ${database}, ${counted(paths ?? 0, 'path')}`]),
+    ].join('\n'),
+  );
   return 0;
 }
 
