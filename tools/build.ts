@@ -4,7 +4,6 @@
  */
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
 
@@ -35,7 +34,7 @@ if (import.meta.main) {
   const dist = join(repository, 'dist');
   rmSync(dist, { recursive: true, force: true });
   await bundle(dist);
-  const compiler = createRequire(import.meta.url).resolve('typescript/bin/tsc');
+  const compiler = join(repository, 'node_modules/typescript/bin/tsc');
   execFileSync(process.execPath, [compiler, '-p', 'tsconfig.build.json', '--outDir', dist], {
     cwd: repository,
     stdio: 'inherit',
