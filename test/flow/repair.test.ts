@@ -445,3 +445,11 @@ test('with roots only their closures are healed: a narinfo in the place of anoth
   assert.equal(patient.text('twin'), before);
   assert.deepEqual(await findingsIn(patient.dir, { roots: [app] }), []);
 });
+
+test('a narinfo in the place of another gives way to it, and what was healed is not removed', async () => {
+  const patient = patientOf();
+  writeFileSync(patient.file(patient.key('lib')), patient.text('base'));
+  const { healed, removed } = await repair(patient.dir, secondCache);
+  assert.deepEqual([healed, removed], [[healthy.paths.lib], []]);
+  assert.deepEqual(await findingsIn(patient.dir), []);
+});
