@@ -28,6 +28,8 @@ interface Moving {
   readonly narBytes: number;
   readonly fileBytes: number;
   readonly unwanted?: readonly Unwanted[];
+  readonly broken?: Failed;
+  readonly held?: readonly StorePath[];
   readonly isOfRoots?: boolean;
 }
 
@@ -45,6 +47,7 @@ const importing = (plan: ImportPlan): Moving => ({
 export function showCopyPlan(plan: CopyPlan, target: Storage, face: Face): number {
   showMoves(copying(plan), face);
   showUnwanted(plan.unwanted, face, true);
+  showFailed(plan.broken, face);
   showConflicts(plan.conflicts, target, face);
   const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.fileBytes)})`;
   return showDry(copying(plan), `Would copy ${what} into ${target.url}`, face);
@@ -79,12 +82,26 @@ function showMoves({ moves, present, excluded }: Moving, face: Face): void {
 }
 
 function showDry(
-  { moves, present, excluded, conflicts, unwanted, isOfRoots = false, narBytes, fileBytes }: Moving,
+  {
+    moves,
+    present,
+    excluded,
+    conflicts,
+    unwanted,
+    broken = new Map(),
+    held = [],
+    isOfRoots = false,
+    narBytes,
+    fileBytes,
+  }: Moving,
   would: string,
   face: Face,
 ): number {
-  const exit = conflicts.length === 0 ? 0 : errorTable.conflict.exit;
-  const left = excluded.size === 0 ? '' : `, ${counted(excluded.size, 'path')} left out`;
+  const exit = exitOf(broken, conflicts.length > 0);
+  const left = phrases([
+    [broken.size, 'narinfo', ' cannot be used'],
+    ...leftBehind({ excluded, failed: new Map(), held }),
+  ]);
   face.show(
     {
       type: 'summary',
@@ -94,7 +111,7 @@ function showDry(
       missing: moves.length,
       present: present.size,
       excluded: excluded.size,
-      ...(unwanted ? { unwanted: unwanted.length } : {}),
+      ...(unwanted ? { unwanted: unwanted.length, broken: [...broken.keys()], held } : {}),
       conflicts: conflicts.map(({ path }) => path),
       narBytes,
       fileBytes,
@@ -162,10 +179,11 @@ export function showCopySummary(
     readonly packing: Packing | undefined;
   },
 ): number {
+  showFailed(plan.broken, face);
   showFailed(failed, face);
   showConflicts(plan.conflicts, target, face);
-  const { present, excluded, conflicts, unwanted } = plan;
-  const exit = exitOf(failed, conflicts.length > 0);
+  const { present, excluded, conflicts, unwanted, broken } = plan;
+  const exit = exitOf(new Map([...broken, ...failed]), conflicts.length > 0);
   const what =
     moved === 0
       ? 'nothing new'
@@ -173,6 +191,7 @@ export function showCopySummary(
   const rest = phrases([
     [united, 'path', ' got signatures'],
     [sideFiles, 'log or other file', ' came along'],
+    [broken.size, 'narinfo', ' cannot be used'],
     ...leftBehind({ excluded, failed, held }),
   ]);
   const afterwards = [
@@ -197,6 +216,7 @@ export function showCopySummary(
       united,
       unread,
       sideFiles,
+      broken: [...broken.keys()],
       failed: [...failed.keys()],
       held,
       conflicts: conflicts.map(({ path }) => path),
@@ -248,7 +268,8 @@ export function showImportSummary(
   return exit;
 }
 
-type Failed = ReadonlyMap<StorePath, GranaryError>;
+/** By path, or by the key of a narinfo. */
+type Failed = ReadonlyMap<string, GranaryError>;
 
 function showFailed(failed: Failed, face: Face): void {
   for (const { code, message, facts } of failed.values())
