@@ -28,8 +28,8 @@ interface Moving {
   readonly narBytes: number;
   readonly fileBytes: number;
   readonly unwanted?: readonly Unwanted[];
-  readonly broken?: Failed;
-  readonly held?: readonly StorePath[];
+  readonly broken: Failed;
+  readonly held: readonly StorePath[];
   readonly isOfRoots?: boolean;
 }
 
@@ -56,6 +56,7 @@ export function showCopyPlan(plan: CopyPlan, target: Storage, face: Face): numbe
 /** What a dry run of a copy into a store tells. */
 export function showImportPlan(plan: ImportPlan, target: Store, face: Face): number {
   showMoves(importing(plan), face);
+  showFailed(plan.broken, face);
   showConflicts(plan.conflicts, target, face);
   const files = plan.fileBytes === 0 ? '' : `, from ${bytesText(plan.fileBytes)} of files`;
   const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.narBytes)}${files})`;
@@ -88,8 +89,8 @@ function showDry(
     excluded,
     conflicts,
     unwanted,
-    broken = new Map(),
-    held = [],
+    broken,
+    held,
     isOfRoots = false,
     narBytes,
     fileBytes,
@@ -111,7 +112,9 @@ function showDry(
       missing: moves.length,
       present: present.size,
       excluded: excluded.size,
-      ...(unwanted ? { unwanted: unwanted.length, broken: [...broken.keys()], held } : {}),
+      ...(unwanted ? { unwanted: unwanted.length } : {}),
+      broken: [...broken.keys()],
+      held,
       conflicts: conflicts.map(({ path }) => path),
       narBytes,
       fileBytes,
@@ -231,16 +234,20 @@ export function showCopySummary(
 
 /** What came of a copy into a store, and how to keep it there. */
 export function showImportSummary(
-  { present, excluded, conflicts, roots }: ImportPlan,
+  { present, excluded, conflicts, roots, broken }: ImportPlan,
   { added, narBytes, failed, held }: ImportSummary,
   { source, target, ms, isSigned, face }: Ending & { readonly target: Store },
 ): number {
+  showFailed(broken, face);
   showFailed(failed, face);
   showConflicts(conflicts, target, face);
-  const exit = exitOf(failed, conflicts.length > 0);
+  const exit = exitOf(new Map([...broken, ...failed]), conflicts.length > 0);
   const what =
     added === 0 ? 'nothing new' : `${counted(added, 'path')} copied, ${bytesText(narBytes)}`;
-  const rest = phrases(leftBehind({ excluded, failed, held }));
+  const rest = phrases([
+    [broken.size, 'narinfo', ' cannot be used'],
+    ...leftBehind({ excluded, failed, held }),
+  ]);
   const unsigned = isSigned && present.size > 0 ? ` ${whatWasThere}.` : '';
   const root = added > 0 && exit === 0 ? roots[0] : undefined;
   const keep =
@@ -257,6 +264,7 @@ export function showImportSummary(
       copied: added,
       present: present.size,
       excluded: excluded.size,
+      broken: [...broken.keys()],
       failed: [...failed.keys()],
       held,
       conflicts: conflicts.map(({ path }) => path),
