@@ -54,7 +54,7 @@ export function refuseReadOnly(
 ): void {
   const { url } = storage;
   if (!storage.inventory && !roots) {
-    const orRoots = verb === 'sign' ? 'ROOTs, to do it with their closures, or ' : '';
+    const orRoots = verb === 'verify --record' ? '' : 'ROOTs, to do it with their closures, or ';
     throw new GranaryError(
       'usage',
       `Cannot ${verb} all of ${url}: what lies there cannot be listed; name ${orRoots}the folder that it is served from`,

@@ -28,6 +28,8 @@ interface Moving {
   readonly narBytes: number;
   readonly fileBytes: number;
   readonly unwanted?: readonly Unwanted[];
+  readonly broken: Failed;
+  readonly held: readonly StorePath[];
   readonly isOfRoots?: boolean;
 }
 
@@ -45,6 +47,7 @@ const importing = (plan: ImportPlan): Moving => ({
 export function showCopyPlan(plan: CopyPlan, target: Storage, face: Face): number {
   showMoves(copying(plan), face);
   showUnwanted(plan.unwanted, face, true);
+  showFailed(plan.broken, face);
   showConflicts(plan.conflicts, target, face);
   const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.fileBytes)})`;
   return showDry(copying(plan), `Would copy ${what} into ${target.url}`, face);
@@ -53,6 +56,7 @@ export function showCopyPlan(plan: CopyPlan, target: Storage, face: Face): numbe
 /** What a dry run of a copy into a store tells. */
 export function showImportPlan(plan: ImportPlan, target: Store, face: Face): number {
   showMoves(importing(plan), face);
+  showFailed(plan.broken, face);
   showConflicts(plan.conflicts, target, face);
   const files = plan.fileBytes === 0 ? '' : `, from ${bytesText(plan.fileBytes)} of files`;
   const what = `${counted(plan.moves.length, 'path')} (${bytesText(plan.narBytes)}${files})`;
@@ -79,12 +83,26 @@ function showMoves({ moves, present, excluded }: Moving, face: Face): void {
 }
 
 function showDry(
-  { moves, present, excluded, conflicts, unwanted, isOfRoots = false, narBytes, fileBytes }: Moving,
+  {
+    moves,
+    present,
+    excluded,
+    conflicts,
+    unwanted,
+    broken,
+    held,
+    isOfRoots = false,
+    narBytes,
+    fileBytes,
+  }: Moving,
   would: string,
   face: Face,
 ): number {
-  const exit = conflicts.length === 0 ? 0 : errorTable.conflict.exit;
-  const left = excluded.size === 0 ? '' : `, ${counted(excluded.size, 'path')} left out`;
+  const exit = exitOf(broken, conflicts.length > 0);
+  const left = phrases([
+    [broken.size, 'narinfo', ' cannot be used'],
+    ...leftBehind({ excluded, failed: new Map(), held }),
+  ]);
   face.show(
     {
       type: 'summary',
@@ -95,6 +113,8 @@ function showDry(
       present: present.size,
       excluded: excluded.size,
       ...(unwanted ? { unwanted: unwanted.length } : {}),
+      broken: [...broken.keys()],
+      held,
       conflicts: conflicts.map(({ path }) => path),
       narBytes,
       fileBytes,
@@ -162,10 +182,11 @@ export function showCopySummary(
     readonly packing: Packing | undefined;
   },
 ): number {
+  showFailed(plan.broken, face);
   showFailed(failed, face);
   showConflicts(plan.conflicts, target, face);
-  const { present, excluded, conflicts, unwanted } = plan;
-  const exit = exitOf(failed, conflicts.length > 0);
+  const { present, excluded, conflicts, unwanted, broken } = plan;
+  const exit = exitOf(new Map([...broken, ...failed]), conflicts.length > 0);
   const what =
     moved === 0
       ? 'nothing new'
@@ -173,6 +194,7 @@ export function showCopySummary(
   const rest = phrases([
     [united, 'path', ' got signatures'],
     [sideFiles, 'log or other file', ' came along'],
+    [broken.size, 'narinfo', ' cannot be used'],
     ...leftBehind({ excluded, failed, held }),
   ]);
   const afterwards = [
@@ -197,6 +219,7 @@ export function showCopySummary(
       united,
       unread,
       sideFiles,
+      broken: [...broken.keys()],
       failed: [...failed.keys()],
       held,
       conflicts: conflicts.map(({ path }) => path),
@@ -211,16 +234,20 @@ export function showCopySummary(
 
 /** What came of a copy into a store, and how to keep it there. */
 export function showImportSummary(
-  { present, excluded, conflicts, roots }: ImportPlan,
+  { present, excluded, conflicts, roots, broken }: ImportPlan,
   { added, narBytes, failed, held }: ImportSummary,
   { source, target, ms, isSigned, face }: Ending & { readonly target: Store },
 ): number {
+  showFailed(broken, face);
   showFailed(failed, face);
   showConflicts(conflicts, target, face);
-  const exit = exitOf(failed, conflicts.length > 0);
+  const exit = exitOf(new Map([...broken, ...failed]), conflicts.length > 0);
   const what =
     added === 0 ? 'nothing new' : `${counted(added, 'path')} copied, ${bytesText(narBytes)}`;
-  const rest = phrases(leftBehind({ excluded, failed, held }));
+  const rest = phrases([
+    [broken.size, 'narinfo', ' cannot be used'],
+    ...leftBehind({ excluded, failed, held }),
+  ]);
   const unsigned = isSigned && present.size > 0 ? ` ${whatWasThere}.` : '';
   const root = added > 0 && exit === 0 ? roots[0] : undefined;
   const keep =
@@ -237,6 +264,7 @@ export function showImportSummary(
       copied: added,
       present: present.size,
       excluded: excluded.size,
+      broken: [...broken.keys()],
       failed: [...failed.keys()],
       held,
       conflicts: conflicts.map(({ path }) => path),
@@ -248,7 +276,8 @@ export function showImportSummary(
   return exit;
 }
 
-type Failed = ReadonlyMap<StorePath, GranaryError>;
+/** By path, or by the key of a narinfo. */
+type Failed = ReadonlyMap<string, GranaryError>;
 
 function showFailed(failed: Failed, face: Face): void {
   for (const { code, message, facts } of failed.values())

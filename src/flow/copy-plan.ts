@@ -13,10 +13,11 @@ import {
   type StorePath,
 } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
+import { type Broken, behindBroken } from './broken.ts';
 import { topological } from './closure.ts';
 import { type Conflict, conflictOf } from './conflict.ts';
 import { each } from './each.ts';
-import { asksAtOnce, type Exclusion, isExcluded } from './exclude.ts';
+import { asksAtOnce, type Exclusion, isElsewhere, isExcluded } from './exclude.ts';
 import { type Filter, nothingFiltered, type Unwanted, wanted } from './filter.ts';
 import { foundIn, lackOf } from './plan.ts';
 import { readNarInfos } from './read-cache.ts';
@@ -39,6 +40,9 @@ export interface CopyPlan {
   readonly isOfRoots: boolean;
   /** Those roots, or where none were named those paths, that the filter leaves out. */
   readonly unwanted: readonly Unwanted[];
+  /** Narinfos of the source that cannot be used, and the paths that stay behind with them. */
+  readonly broken: Broken;
+  readonly held: readonly StorePath[];
   /** Bytes of the NARs that move, and of their files. */
   readonly narBytes: number;
   readonly fileBytes: number;
@@ -73,7 +77,8 @@ export interface CopyWish {
 }
 
 /**
- * @throws GranaryError `absent` for a root or a reference that nobody has, `usage` for a source that cannot be listed
+ * @throws GranaryError `absent` for a root or a reference that nobody has, `malformed` where the narinfo of a root, or all
+ * that there are, cannot be used, `usage` for a source that cannot be listed
  * and no roots, `conflict` for caches of two store directories
  */
 export async function planCopy(
@@ -86,8 +91,9 @@ export async function planCopy(
   const isEmpty = info === undefined && (await target.top?.())?.length === 0;
   const there = async (path: StorePath) => (isEmpty ? undefined : foundIn(target, path));
   const excluded = new Set<StorePath>();
-  const { infos, roots } = await readNarInfos(source, storeDir, {
+  const { infos, roots, broken } = await readNarInfos(source, storeDir, {
     roots: wish.roots,
+    partly: true,
     alone: wish.noClosure,
     leaveOut: async info => {
       const isOut = await isExcluded(info, wish.exclude);
@@ -120,12 +126,20 @@ export async function planCopy(
     const missing = info.signatures.filter(signature => !kept.includes(signature));
     if (isSame && missing.length > 0) additions.push({ info, signatures: missing });
   });
-  const order = new Map([...topological(infos)].map(({ path }, at) => [path, at]));
+  const ordered = topological(infos);
+  const order = new Map(ordered.map(({ path }, at) => [path, at]));
   candidates.sort((a, b) => order.get(a.info.path)! - order.get(b.info.path)!);
   const asked = { infos, roots: wish.roots && roots };
-  const { moves, unwanted } = wanted(candidates, wish.filter ?? nothingFiltered, asked);
+  const { moves: all, unwanted } = wanted(candidates, wish.filter ?? nothingFiltered, asked);
+  const isThere = async (path: StorePath): Promise<boolean> => {
+    const found = await there(path);
+    return (typeof found === 'object' && found.path === path) || isElsewhere(path, wish.exclude);
+  };
+  const behind = await behindBroken(ordered, broken, { present, isThere });
+  const moves = all.filter(({ info }) => !behind.has(info.path));
+  const held = all.flatMap(({ info }) => (behind.has(info.path) ? [info.path] : []));
   const moving = new Map(moves.map(({ info }) => [info.path, info]));
-  for (const { path } of conflicts) moving.set(path, infos.get(path)!); // what refers to one is held
+  for (const { path } of conflicts) if (!behind.has(path)) moving.set(path, infos.get(path)!); // what refers to one is held
   const places = { source: source.url, there, exclude: wish.exclude, atOnce };
   await addReferred(moving, { present, excluded }, places);
   const sum = (size: (info: NarInfo) => number): number =>
@@ -140,6 +154,8 @@ export async function planCopy(
     conflicts,
     isOfRoots: wish.roots !== undefined,
     unwanted,
+    broken,
+    held,
     narBytes: sum(({ narSize }) => narSize),
     fileBytes: sum(({ file }) => file.fileSize ?? 0),
   };

@@ -58,7 +58,7 @@ export interface CopySummary {
   /** Logs, debuginfo and realisations. */
   readonly sideFiles: number;
   readonly failed: ReadonlyMap<StorePath, GranaryError>;
-  /** Paths that are whole but refer to one that failed. */
+  /** Paths that are whole but refer to one that failed, or whose narinfo cannot be used. */
   readonly held: readonly StorePath[];
 }
 
@@ -121,7 +121,7 @@ export async function executeCopy(
       }
       await publisher.publish();
       const united = await unite(plan, storage);
-      const held = [...publisher.held()].map(({ path }) => path);
+      const held = [...plan.held, ...[...publisher.held()].map(({ path }) => path)];
       const { published, narBytes, fileBytes } = publisher;
       const sideFiles = beside.copied;
       return { moved: published, unread, narBytes, fileBytes, united, sideFiles, failed, held };

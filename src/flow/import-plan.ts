@@ -4,6 +4,7 @@ import type { NarInfo } from '../format/narinfo.ts';
 import type { PathInfo } from '../format/path-info.ts';
 import type { StoreDir, StorePath } from '../format/store-path.ts';
 import type { WritableStore } from '../store/store.ts';
+import { type Broken, behindBroken } from './broken.ts';
 import { topological } from './closure.ts';
 import { type Conflict, conflictOf } from './conflict.ts';
 import { type Exclusion, isExcluded } from './exclude.ts';
@@ -20,6 +21,9 @@ export interface ImportPlan<Info extends PathInfo = PathInfo> {
   readonly excluded: ReadonlySet<StorePath>;
   /** Paths that the store has with another NAR, and keeps. */
   readonly conflicts: readonly Conflict[];
+  /** Narinfos of a cache that cannot be used, and the paths that stay behind with them. */
+  readonly broken: Broken;
+  readonly held: readonly StorePath[];
   /** Bytes of the NARs that move, and of the files of a cache that hold them. */
   readonly narBytes: number;
   readonly fileBytes: number;
@@ -34,7 +38,8 @@ export interface ImportWish {
 /**
  * Compares what is wanted with what the store has.
  *
- * @throws GranaryError `absent` for a root or a reference that nobody has, `usage` for a cache that cannot be listed and
+ * @throws GranaryError `absent` for a root or a reference that nobody has, `malformed` where the narinfo of a root, or all
+ * that there are, cannot be used, `usage` for a cache that cannot be listed and
  * no roots, `conflict` for two store directories
  */
 export async function planImport<Info extends PathInfo & { readonly file?: NarInfo['file'] }>(
@@ -50,7 +55,11 @@ export async function planImport<Info extends PathInfo & { readonly file?: NarIn
       { expected: storeDir, actual: supply.storeDir },
     );
   const excluded = new Set<StorePath>();
-  const { infos, roots } = await supply.read({
+  const {
+    infos,
+    roots,
+    broken = new Map(),
+  } = await supply.read({
     noClosure,
     leaveOut: async info => {
       const isOut = await isExcluded(info, exclude);
@@ -62,7 +71,11 @@ export async function planImport<Info extends PathInfo & { readonly file?: NarIn
   for (const { path, references } of infos.values())
     for (const each of [path, ...references]) named.add(each);
   const valid = named.size === 0 ? named : await store.valid([...named]);
-  const moves = topological(infos).filter(({ path }) => !valid.has(path));
+  const ordered = topological(infos);
+  const isThere = async (path: StorePath): Promise<boolean> => valid.has(path);
+  const behind = await behindBroken(ordered, broken, { present: valid, isThere });
+  const lacked = ordered.filter(({ path }) => !valid.has(path));
+  const moves = lacked.filter(({ path }) => !behind.has(path));
   for (const { path, references } of moves)
     for (const reference of references)
       if (!infos.has(reference) && !valid.has(reference))
@@ -83,6 +96,8 @@ export async function planImport<Info extends PathInfo & { readonly file?: NarIn
     present: new Set(present),
     excluded,
     conflicts: theirs.flatMap(found => conflictOf(infos.get(found.path)!, found) ?? []),
+    broken,
+    held: lacked.flatMap(({ path }) => (behind.has(path) ? [path] : [])),
     narBytes: sum(({ narSize }) => narSize),
     fileBytes: sum(({ file }) => file?.fileSize ?? 0),
   };

@@ -37,7 +37,7 @@ export interface ImportSummary {
   readonly added: number;
   readonly narBytes: number;
   readonly failed: ReadonlyMap<StorePath, GranaryError>;
-  /** Paths that were not sent, as they refer to one that failed. */
+  /** Paths that were not sent, as they refer to one that failed, or whose narinfo cannot be used. */
   readonly held: readonly StorePath[];
 }
 
@@ -71,7 +71,8 @@ export async function executeImport<Info extends PathInfo>(
       if (batch.length > 0) patience.answered();
     }
   });
-  const { failed, held } = lost;
+  const { failed } = lost;
+  const held = [...plan.held, ...lost.held];
   return { added: done.paths, narBytes: done.narBytes, failed, held };
 }
 

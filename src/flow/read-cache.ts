@@ -4,6 +4,7 @@ import { GranaryError } from '../errors.ts';
 import { type NarInfo, narInfoKey } from '../format/narinfo.ts';
 import { baseName, hashPart, type StoreDir, type StorePath } from '../format/store-path.ts';
 import type { Storage } from '../storage/storage.ts';
+import { type Broken, brokenError } from './broken.ts';
 import { cacheRoot, noRoot } from './cache-root.ts';
 import { each } from './each.ts';
 
@@ -17,6 +18,8 @@ export interface ReadWish {
   readonly lenient?: boolean;
   /** Not what the roots refer to. */
   readonly alone?: boolean;
+  /** Narinfos that cannot be used are given back, unless they are those of roots, or all. */
+  readonly partly?: boolean;
   /** Those for which it holds are passed over, with what only they refer to. */
   readonly leaveOut?: (info: NarInfo) => Promise<boolean>;
 }
@@ -27,26 +30,34 @@ export interface ReadCache {
   readonly roots: readonly StorePath[];
   /** The names that were found. */
   readonly found: ReadonlySet<string>;
+  /** None but where these are wished for. */
+  readonly broken: Broken;
 }
 
 /**
  * References that the cache lacks are left out.
  *
- * @throws GranaryError `absent` for a root that the cache lacks, `usage` for what is none, `malformed` naming a narinfo that cannot be read or is
- * not in its place, `usage` for a cache that cannot be listed and no roots
+ * @throws GranaryError `absent` for a root that the cache lacks, `usage` for what is none, `malformed` naming all narinfos that
+ * cannot be read or are not in their place, `usage` for a cache that cannot be listed and no roots
  */
 export async function readNarInfos(
   storage: Storage,
   storeDir: StoreDir,
-  { roots: names, lenient = false, alone = false, leaveOut }: ReadWish,
+  { roots: names, lenient = false, alone = false, partly = false, leaveOut }: ReadWish,
 ): Promise<ReadCache> {
   const infos = new Map<StorePath, NarInfo>();
   const roots: StorePath[] = [];
   const found = new Set<string>();
   const seen = new Set<string>();
+  const broken = new Map<string, GranaryError>();
+  let isAnyRead = false;
   const take = async (key: string, isRoot: boolean): Promise<readonly StorePath[]> => {
-    const info = await placedNarInfo(storage, key, storeDir);
+    const info = await placedNarInfo(storage, key, storeDir).catch(error => {
+      if (!(error instanceof GranaryError && error.code === 'malformed')) throw error;
+      broken.set(key, error);
+    });
     if (!info) return [];
+    isAnyRead = true;
     if (isRoot) roots.push(info.path);
     if (await leaveOut?.(info)) return [];
     infos.set(info.path, info);
@@ -64,6 +75,7 @@ export async function readNarInfos(
       if (names) for (const reference of references) next.add(narInfoKey(reference));
     });
     if (isFirst && names) {
+      if (broken.size > 0) throw brokenError(broken, storage.url);
       const known = new Set(roots.flatMap(path => [baseName(path), hashPart(path)]));
       for (const [at, name] of names.entries()) if (known.has(named![at]!)) found.add(name);
       const absent = names.find(name => !found.has(name));
@@ -71,7 +83,8 @@ export async function readNarInfos(
     }
     level = next;
   }
-  return { infos, roots, found };
+  if (broken.size > 0 && !(partly && isAnyRead)) throw brokenError(broken, storage.url);
+  return { infos, roots, found, broken };
 }
 
 async function narInfoKeysIn(storage: Storage): Promise<readonly string[]> {

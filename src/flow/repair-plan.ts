@@ -51,6 +51,8 @@ export interface RepairPlan {
 }
 
 interface PlanOptions {
+  /** Only the closures of these; without it, everything. Whatever belongs to none of them stays. */
+  readonly roots?: readonly string[];
   /** Checking threads. */
   readonly jobs: number;
   readonly report: (event: VerifyProgress) => void;
@@ -67,17 +69,18 @@ const copyIds: ReadonlySet<FindingId> = new Set<FindingId>([
   'nar-hash-conflict',
 ]);
 
-/** Verifies the whole cache and decides what to do. Writes nothing. */
+/** Verifies the cache, or those closures, and decides what to do. Writes nothing. */
 export async function planRepair(
   storage: Storage,
   sources: readonly RepairSource[],
-  { jobs, report }: PlanOptions,
+  { roots, jobs, report }: PlanOptions,
 ): Promise<RepairPlan> {
   const findings: Finding[] = [];
   const verdict = await verify(storage, {
     quick: false,
     keys: [],
     sigsNeeded: 0,
+    ...(roots === undefined ? {} : { roots }),
     jobs,
     report: event => {
       if ('severity' in event) findings.push(event);
@@ -88,7 +91,7 @@ export async function planRepair(
   const infos = new Map<StorePath, BareInfo>();
   for (const [key, info] of verdict.infos)
     if (key === narInfoKey(info.path)) infos.set(info.path, info);
-  const { broken, mild } = ailing(findings, infos, things);
+  const { broken, mild } = ailing(roots ? withoutCopies(findings) : findings, infos, things);
 
   const old = new Map<StorePath, NarInfo>();
   const heal = new Map<StorePath, readonly Offer[]>();
@@ -119,6 +122,7 @@ export async function planRepair(
     const [first] = offers;
     if (first) heal.set(first.info.path, offers);
     else lost.push(hash);
+    // Of some closures, what only a broken narinfo would have led to was not read, and is put in anew as well.
     for (const reference of first?.info.references ?? [])
       if (!infos.has(reference)) wanted.add(hashPart(reference));
   }
@@ -147,13 +151,27 @@ export async function planRepair(
         .filter(({ id, key }) => /^folder-/.test(id) && !isBlocked(`${key}/KEEP`, things))
         .map(({ key }) => key),
     },
-    remove: findings.flatMap(found => uselessFile(found, infos, isAllThere)),
+    remove: roots ? [] : findings.flatMap(found => uselessFile(found, infos, isAllThere)),
     present: new Set([...things.values()].filter(thing => !isFolder(thing)).map(({ key }) => key)),
     husks,
-    others: findings.filter(found => !isMended(found.key) && isOther(found, wanted, infos, things)),
+    others: findings.filter(
+      found =>
+        !isMended(found.key) &&
+        (roots && copyIds.has(found.id)
+          ? isMisplaced(found, wanted)
+          : isOther(found, wanted, infos, things)),
+    ),
     findings,
   };
 }
+
+/** Of a narinfo in another's place nobody who reads some closures alone can say whether its path is there. */
+const withoutCopies = (findings: readonly Finding[]): readonly Finding[] =>
+  findings.filter(({ id }) => !copyIds.has(id));
+
+/** Whether one stays where it is of no use: nothing is put over it. */
+const isMisplaced = ({ id, key }: Finding, wanted: ReadonlySet<string>): boolean =>
+  id === 'narinfo-misnamed' && !wanted.has(key.replace(/\.narinfo$/, ''));
 
 async function cacheInfoFor(
   storage: Storage,

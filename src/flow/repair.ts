@@ -59,8 +59,9 @@ export async function executeRepair(
   const failed = new Map<StorePath, GranaryError>();
   const unsure = new Set(plan.unread); // a disk that hiccups proves nothing
   const healed = new Set(await heal(plan, storage, options, failed, unsure));
+  const ours = new Set([...healed].map(narInfoKey)); // put over what lay there
   for (const { key, once } of plan.remove)
-    if (once === undefined || healed.has(once)) await remover.remove(key);
+    if (!ours.has(key) && (once === undefined || healed.has(once))) await remover.remove(key);
   for (const key of await stillHusks(plan, storage)) await remover.remove(key);
   const unhealed = [...plan.heal.keys()].filter(path => !healed.has(path));
   const lost = [...plan.lost, ...unhealed.map(hashPart)];

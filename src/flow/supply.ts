@@ -19,6 +19,7 @@ import {
 import type { Storage } from '../storage/storage.ts';
 import { openContents } from '../store/content.ts';
 import type { Store } from '../store/store.ts';
+import type { Broken } from './broken.ts';
 import { closureOf, infosOf } from './closure.ts';
 import { narFileIn, type Refuse } from './nar-file.ts';
 import { readNarInfos, readsAtOnce } from './read-cache.ts';
@@ -54,6 +55,8 @@ interface SupplyWish {
 interface Read<Info> {
   readonly infos: ReadonlyMap<StorePath, Info>;
   readonly roots: readonly StorePath[];
+  /** Narinfos of a cache that cannot be used. */
+  readonly broken?: Broken;
 }
 
 /** Of a cache: the closures of these store paths, base names or hash parts, or without any all that can be listed. */
@@ -68,7 +71,7 @@ export async function cacheSupply(
     isFar: cache.isFar === true,
     atOnce: readsAtOnce(cache),
     read: ({ noClosure, leaveOut }) =>
-      readNarInfos(cache, storeDir, { roots, alone: noClosure, leaveOut }),
+      readNarInfos(cache, storeDir, { roots, alone: noClosure, partly: true, leaveOut }),
     nar: info => {
       const claim = claimOf([info], { listingLimit: 0 });
       const nar = checkedNar(bytesOf(info, cache), claim);

@@ -363,6 +363,8 @@ test('into a store goes what it lacks, and the summary tells', async () => {
     missing: 2,
     present: 0,
     excluded: 0,
+    broken: [],
+    held: [],
     conflicts: [],
     narBytes,
   });
@@ -390,6 +392,7 @@ test('into a store goes what it lacks, and the summary tells', async () => {
     copied: 1,
     present: 2,
     excluded: 0,
+    broken: [],
     failed: [],
     held: [],
     conflicts: [],

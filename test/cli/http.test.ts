@@ -1,6 +1,6 @@
 /** Commands on caches behind a web server, as a person runs them. */
 import assert from 'node:assert/strict';
-import { cpSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { test } from 'node:test';
 import { generateKey } from '../../src/format/key.ts';
@@ -51,6 +51,7 @@ test('verify --with asks a cache behind HTTP for what is referred to', async () 
   assert.equal((await granary(['verify', '--quick', '--with', url, holed])).code, 0);
 });
 
+const whole = healthy.cache;
 const { app, lib, twin, plain } = healthy.paths;
 const roots = join(temporaryFolder(), 'roots.txt');
 writeFileSync(roots, `# all\n${app}\n${twin}\n${plain}\n`);
@@ -98,9 +99,38 @@ test('sign signs the closures of ROOTs behind HTTP, and nothing that is damaged'
   assert.deepEqual([unput.code, /405.*it may take no PUT/.test(unput.stderr)], [2, true]);
 });
 
+test('repair heals the closures of ROOTs behind HTTP, and leaves all else', async () => {
+  const dir = cacheWith('a flipped bit in a NAR file', 'a reference without a narinfo');
+  const served = await serve(dir);
+  const args = ['repair', '--from', whole, served.url, app];
+  const planned = await granary([...args, '--dry-run']);
+  assert.deepEqual([planned.code, /^To heal: /m.test(planned.stdout)], [1, true]);
+  assert.ok(served.asked.every(({ method }) => method !== 'PUT'));
+  const ran = await granary(args);
+  assert.equal(ran.code, 0, ran.stdout);
+  assert.equal((await granary(['verify', served.url, app])).code, 0);
+  const again = await granary(args);
+  assert.match(again.stdout, /is whole: nothing to do/);
+  assert.equal((await granary(['verify', '--strict', dir])).code, 0);
+  assert.deepEqual(contentOf(dir), contentOf(whole));
+});
+
+test('what would have to be removed behind HTTP is told, and stays', async () => {
+  const dir = cacheWith();
+  const [misplaced, text] = [
+    join(dir, `${'9'.repeat(32)}.narinfo`),
+    readFileSync(join(dir, narInfoKey(twin))),
+  ];
+  writeFileSync(misplaced, text);
+  const served = await serve(dir);
+  const ran = await granary(['repair', '--from', whole, served.url, app, '9'.repeat(32)]);
+  assert.equal(ran.code, 5, ran.stderr);
+  assert.match(ran.stdout, /^For you to mend: 9+\.narinfo is the narinfo of .*-twin/m);
+  assert.deepEqual(readFileSync(misplaced), text);
+});
+
 const none = join(temporaryFolder(), 'none.txt');
 writeFileSync(none, '# nothing yet\n');
-const whole = healthy.cache;
 for (const [what, code, args, message] of [
   ['verify of what cannot be listed', 2, ['verify', url], /cannot be listed; name ROOTs/],
   ['sign of it', 2, ['sign', '--drop', 'x', url], /cannot be listed; name ROOTs/],
@@ -112,9 +142,10 @@ for (const [what, code, args, message] of [
     'repair of it',
     2,
     ['repair', '--from', whole, url],
-    /Cannot repair all of http.*listed; name the folder/,
+    /Cannot repair all of http.*listed; name ROOTs/,
   ],
-  ['repair --dry-run of it', 2, ['repair', '--dry-run', url], /cannot be listed/],
+  ['repair --dry-run of it', 2, ['repair', '--dry-run', url], /cannot be listed; name ROOTs/],
+  ['repair --drop of ROOTs', 2, ['repair', '--drop', url, app], /Cannot --drop from some closures/],
   ['a URL with no cache', 3, ['verify', '--with', empty.url, whole], /there is no nix-cache-info/],
   ['a web page', 2, ['repair', '--from', web.url, whole], /is a web page/],
   ['a server that refuses', 2, ['verify', '--with', closed.url, whole], /403.*credentials/],

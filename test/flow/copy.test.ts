@@ -12,7 +12,6 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { zstdDecompressSync } from 'node:zlib';
-import type { GranaryError } from '../../src/errors.ts';
 import { executeCopy } from '../../src/flow/copy.ts';
 import { type CopyWish, planCopy } from '../../src/flow/copy-plan.ts';
 import { nothingExcluded, parsePathList } from '../../src/flow/exclude.ts';
@@ -20,7 +19,7 @@ import { executeMake } from '../../src/flow/make.ts';
 import { planMake } from '../../src/flow/plan.ts';
 import { sha256 } from '../../src/format/hash.ts';
 import { generateKey, parseSecretKey, type SecretKey } from '../../src/format/key.ts';
-import { parseNarInfo } from '../../src/format/narinfo.ts';
+import { narInfoKey, parseNarInfo } from '../../src/format/narinfo.ts';
 import { baseName, defaultStoreDir } from '../../src/format/store-path.ts';
 import { directoryStorage } from '../../src/storage/directory.ts';
 import { memoryStorage } from '../../src/storage/memory.ts';
@@ -318,20 +317,68 @@ test('a URL that not every Nix or storage can read becomes a plain one', async (
   assert.equal(failed.get(healthy.paths.lib)?.code, 'malformed');
 });
 
-test('a narinfo that is none, or lies in the wrong place, ends the copy before anything is written', async () => {
-  for (const spoil of [
-    (p: Patient) => p.edit('lib', () => '<html>'),
-    (p: Patient) => writeFileSync(p.file(p.key('lib')), p.text('base')),
-  ]) {
+const spoilt = {
+  'is none': (p: Patient) => p.edit('lib', () => '<html>'),
+  'lies in the wrong place': (p: Patient) => writeFileSync(p.file(p.key('lib')), p.text('base')),
+};
+for (const [what, spoil] of Object.entries(spoilt))
+  test(`a narinfo that ${what} takes only what refers to it, and ends the copy where it is all that is asked for`, async () => {
     const source = patientOf();
     spoil(source);
+    const { base, lib, app, plain, twin } = healthy.paths;
     const to = fresh();
-    await assert.rejects(copy(source.dir, to), (error: GranaryError) => {
-      assert.equal(error.code, 'malformed');
-      assert.match(error.message, /^Cannot (read|use) .*\b2{32}\.narinfo/);
-      return true;
-    });
-    assert.ok(!existsSync(to));
+    const { plan, moved, held, failed } = await copy(source.dir, to);
+    assert.deepEqual([moved, held, failed.size], [3, [app], 0]);
+    assert.deepEqual([...plan.broken.keys()], [source.key('lib')]);
+    assert.match(
+      plan.broken.get(source.key('lib'))!.message,
+      /^Cannot (read|use) .*\b2{32}\.narinfo/,
+    );
+    assert.deepEqual([...(await proofOf(to)).faults], []);
+    for (const path of [base, plain, twin]) assert.ok(existsSync(join(to, narInfoKey(path))));
+    assert.equal(readdirSync(join(to, 'nar')).length, 1 + 2); // beside KEEP; base and twin are one
+
+    const part = await copy(source.dir, fresh(), { roots: [app, plain] });
+    assert.deepEqual([part.moved, part.held], [1, [app]]);
+    const there = await copy(source.dir, patientOf().dir); // the target has what is broken
+    assert.deepEqual([there.moved, there.held, there.plan.broken.size], [0, [], 1]);
+    const half = fresh();
+    await copy(healthy.cache, half, { roots: [lib] });
+    const onto = await copy(source.dir, half);
+    assert.deepEqual([onto.held, onto.moved], [[], 3]);
+    assert.deepEqual(await findingsIn(half), []);
+
+    const nowhere = fresh();
+    const refused = { code: 'malformed', message: /2{32}\.narinfo/ };
+    await assert.rejects(copy(source.dir, nowhere, { roots: [plain, lib] }), refused);
+    for (const name of ['app', 'base', 'plain', 'twin'] as const) source.edit(name, () => 'x');
+    const all = {
+      code: 'malformed',
+      message: /^Cannot use 5 narinfos of .*1{32}.*2{32}.*3{32}.*4{32}/,
+    };
+    await assert.rejects(copy(source.dir, nowhere), all);
+    assert.ok(!existsSync(nowhere));
+  });
+
+test('the command tells each narinfo that cannot be used, copies the rest, and ends with 4', async () => {
+  const source = patientOf();
+  source.edit('lib', () => 'x');
+  source.edit('twin', () => '<html>');
+  const ends = ['--from', source.dir, '--to', fresh()];
+  for (const args of [
+    ['copy', '--dry-run', ...ends],
+    ['copy', ...ends],
+  ]) {
+    const { code, stdout, stderr } = await granary(args);
+    assert.equal(code, 4, stdout);
+    assert.match(stderr, /2{32}\.narinfo, line 1: there is no colon/);
+    assert.match(stderr, /4{32}\.narinfo: it is a web page/);
+    assert.match(stdout, /2 paths.*, 2 narinfos cannot be used, 1 path held back/);
+  }
+  for (const args of [['info'], ['size'], ['diff', healthy.cache]]) {
+    const { code, stderr } = await granary([...args, source.dir]);
+    assert.equal(code, 4);
+    assert.match(stderr, /Cannot use 2 narinfos of .*2{32}.*4{32}/);
   }
 });
 

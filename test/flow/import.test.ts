@@ -132,6 +132,22 @@ test('a cache goes into a store, references first, as its narinfos say, and a se
   assert.deepEqual([again.added, again.plan.present.size, daemon.batches.length], [0, 4, 1]);
 });
 
+test('a narinfo that cannot be read takes only what refers to it, unless the store has its path', async () => {
+  const { cache } = await scene();
+  const sound = readFileSync(join(cache, narInfoKey(lib)));
+  writeFileSync(join(cache, narInfoKey(lib)), '<html>');
+  const daemon = await receivingDaemon();
+  const { plan, added, held } = await run(await fromCache(cache), daemon.store);
+  assert.deepEqual([[...plan.broken.keys()], added, held], [[narInfoKey(lib)], 2, [app]]);
+  const refused = run(await fromCache(cache, [lib]), daemon.store);
+  await assert.rejects(refused, { code: 'malformed', message: /web page/ });
+  writeFileSync(join(cache, narInfoKey(lib)), sound);
+  await run(await fromCache(cache, [lib]), daemon.store);
+  writeFileSync(join(cache, narInfoKey(lib)), '<html>');
+  const last = await run(await fromCache(cache, [app]), daemon.store);
+  assert.deepEqual([last.added, last.held, last.plan.broken.size], [1, [], 1]);
+});
+
 test('only what the store lacks of the closures goes', async () => {
   const { cache } = await scene();
   const daemon = await receivingDaemon();

@@ -428,3 +428,28 @@ test('drop names only what it removed, and leaves folders to a person', async ()
   const { removed } = await repair(patient.dir, [], { drop: true });
   assert.deepEqual(removed, [patient.key('app'), patient.key('lib')]);
 });
+
+test('with roots only their closures are healed: a narinfo in the place of another gives way, a copy elsewhere stays', async () => {
+  const patient = patientOf();
+  const { app } = healthy.paths;
+  gallery['an empty narinfo']!.do(patient); // of twin
+  writeFileSync(patient.file(patient.key('lib')), patient.text('base'));
+  const before = patient.text('twin');
+  const storage = directoryStorage(patient.dir);
+  const options = { roots: [app], jobs: 1, drop: false, report: () => {} };
+  const plan = await planRepair(storage, secondCache, options);
+  const { healed, removed, lost } = await executeRepair(plan, storage, options);
+  const { base, lib: gone } = healthy.paths; // what lies below a narinfo that is none was not proven
+  assert.deepEqual([healed.toSorted(), removed, lost], [[base, gone], [], []]);
+  assert.deepEqual(plan.others, []);
+  assert.equal(patient.text('twin'), before);
+  assert.deepEqual(await findingsIn(patient.dir, { roots: [app] }), []);
+});
+
+test('a narinfo in the place of another gives way to it, and what was healed is not removed', async () => {
+  const patient = patientOf();
+  writeFileSync(patient.file(patient.key('lib')), patient.text('base'));
+  const { healed, removed } = await repair(patient.dir, secondCache);
+  assert.deepEqual([healed, removed], [[healthy.paths.lib], []]);
+  assert.deepEqual(await findingsIn(patient.dir), []);
+});

@@ -11,24 +11,27 @@ import { openCacheToRead, refuseReadOnly } from '../caches.ts';
 import { type Command, exitStatuses } from '../command.ts';
 import { kindOf } from '../ends.ts';
 import type { Face } from '../face.ts';
+import { namedRoots } from '../root-list.ts';
 import { showFinding } from '../show-finding.ts';
 import { growHeapSlowly } from '../small-heap.ts';
 import { counted, secondsText } from '../units.ts';
 
 export const repair: Command = {
-  usage: 'granary repair [--from STORE|CACHE]... [OPTION]... CACHE',
-  about: `Verifies a cache and heals what is damaged: packs it anew from a Nix store, or takes it from another
+  usage: 'granary repair [--from STORE|CACHE]... [OPTION]... CACHE [ROOT]...',
+  about: `Verifies a cache, or the closures of the ROOTs, and heals what is damaged: packs it anew from a Nix store, or takes it from another
 cache, whichever comes first in the order of --from. A cache that is whole is not touched.`,
   options: {
     from: {
       value: 'SOURCE',
       help: 'a store (auto, local, local?root=DIR, daemon, unix:///path/to/socket,\nssh://host) or a cache.\nRepeatable, asked in this order',
     },
+    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
     drop: { help: 'remove what nobody can heal, with all that refers to it' },
     'dry-run': { help: 'print what is damaged and where it can come from, and write nothing' },
     jobs: { value: 'N', help: `threads (default: the cores, here ${availableParallelism()})` },
   },
   notes: `Without --from only the frame is mended: nix-cache-info, and folders that a read-only mount needs.
+What cannot be listed (HTTP) takes ROOTs, and has to take PUT; what would have to be removed there is told, and stays.
 Exit status 5 tells that something is still damaged; with --dry-run, 1 that there is something to do.
 
 ${exitStatuses}`,
@@ -38,11 +41,17 @@ ${exitStatuses}`,
 async function run(args: Arguments, face: Face): Promise<number> {
   const start = Date.now();
   growHeapSlowly();
-  const [name, ...more] = args.words;
-  if (name === undefined || more.length > 0)
+  const [name, ...words] = args.words;
+  if (name === undefined)
     throw new GranaryError(
       'usage',
-      'Cannot repair that: name one CACHE, as in "granary repair --from auto ./cache"',
+      'Cannot repair nothing: name the CACHE, as in "granary repair --from auto ./cache"',
+    );
+  const roots = namedRoots(args, words);
+  if (roots && args.has('drop'))
+    throw new GranaryError(
+      'usage',
+      'Cannot --drop from some closures: what refers to it may lie outside them; leave out the ROOTs',
     );
   const storage = await openCacheToRead(name);
   const sources: RepairSource[] = [];
@@ -54,8 +63,11 @@ async function run(args: Arguments, face: Face): Promise<number> {
       face.progress(progress),
   };
   const dryRun = args.has('dry-run');
-  if (!dryRun) refuseReadOnly('repair', storage, undefined);
-  const plan = await planRepair(storage, sources, options);
+  if (!dryRun) refuseReadOnly('repair', storage, roots);
+  const plan = await planRepair(storage, sources, {
+    ...options,
+    ...(roots === undefined ? {} : { roots }),
+  });
   face.done();
   for (const found of plan.findings) if (found.severity === 'damage') showFinding(found, face);
   const isWhole = showPlan(plan, storage, face);
