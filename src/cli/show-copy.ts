@@ -29,6 +29,7 @@ interface Moving {
   readonly fileBytes: number;
   readonly unwanted?: readonly Unwanted[];
   readonly isOfRoots?: boolean;
+  readonly beside?: CopyPlan['beside'];
 }
 
 const copying = (plan: CopyPlan): Moving => ({
@@ -78,11 +79,11 @@ function showMoves({ moves, present, excluded }: Moving, face: Face): void {
   }
 }
 
-function showDry(
-  { moves, present, excluded, conflicts, unwanted, isOfRoots = false, narBytes, fileBytes }: Moving,
-  would: string,
-  face: Face,
-): number {
+function showDry(plan: Moving, would: string, face: Face): number {
+  const { moves, present, excluded, conflicts, unwanted, narBytes, fileBytes } = plan;
+  const { isOfRoots = false, beside = [] } = plan;
+  const unseen =
+    beside.length === 0 ? '' : ' (logs, listings and the like that they lack were not looked for)';
   const exit = conflicts.length === 0 ? 0 : errorTable.conflict.exit;
   const left = excluded.size === 0 ? '' : `, ${counted(excluded.size, 'path')} left out`;
   face.show(
@@ -99,7 +100,7 @@ function showDry(
       narBytes,
       fileBytes,
     },
-    `${would}; ${counted(present.size, 'path')} already there${left}${unwantedText({ unwanted: unwanted ?? [], isOfRoots })}.`,
+    `${would}; ${counted(present.size, 'path')} already there${unseen}${left}${unwantedText({ unwanted: unwanted ?? [], isOfRoots })}.`,
   );
   return exit;
 }
@@ -168,7 +169,9 @@ export function showCopySummary(
   const exit = exitOf(failed, conflicts.length > 0);
   const what =
     moved === 0
-      ? 'nothing new'
+      ? sideFiles === 0
+        ? 'nothing new'
+        : 'no new path'
       : `${counted(moved, 'path')} copied${packing ? ' and packed anew' : ''}, ${bytesText(fileBytes)}`;
   const rest = phrases([
     [united, 'path', ' got signatures'],
