@@ -31,6 +31,7 @@ interface Moving {
   readonly broken: Failed;
   readonly held: readonly StorePath[];
   readonly isOfRoots?: boolean;
+  readonly beside?: CopyPlan['beside'];
 }
 
 const copying = (plan: CopyPlan): Moving => ({
@@ -82,22 +83,11 @@ function showMoves({ moves, present, excluded }: Moving, face: Face): void {
   }
 }
 
-function showDry(
-  {
-    moves,
-    present,
-    excluded,
-    conflicts,
-    unwanted,
-    broken,
-    held,
-    isOfRoots = false,
-    narBytes,
-    fileBytes,
-  }: Moving,
-  would: string,
-  face: Face,
-): number {
+function showDry(plan: Moving, would: string, face: Face): number {
+  const { moves, present, excluded, conflicts, unwanted, broken, held, narBytes, fileBytes } = plan;
+  const { isOfRoots = false, beside = [] } = plan;
+  const unseen =
+    beside.length === 0 ? '' : ' (logs, listings and the like that they lack were not looked for)';
   const exit = exitOf(broken, conflicts.length > 0);
   const left = phrases([
     [broken.size, 'narinfo', ' cannot be used'],
@@ -119,7 +109,7 @@ function showDry(
       narBytes,
       fileBytes,
     },
-    `${would}; ${counted(present.size, 'path')} already there${left}${unwantedText({ unwanted: unwanted ?? [], isOfRoots })}.`,
+    `${would}; ${counted(present.size, 'path')} already there${unseen}${left}${unwantedText({ unwanted: unwanted ?? [], isOfRoots })}.`,
   );
   return exit;
 }
@@ -189,7 +179,9 @@ export function showCopySummary(
   const exit = exitOf(new Map([...broken, ...failed]), conflicts.length > 0);
   const what =
     moved === 0
-      ? 'nothing new'
+      ? sideFiles === 0
+        ? 'nothing new'
+        : 'no new path'
       : `${counted(moved, 'path')} copied${packing ? ' and packed anew' : ''}, ${bytesText(fileBytes)}`;
   const rest = phrases([
     [united, 'path', ' got signatures'],

@@ -20,6 +20,9 @@ import type { Signed, SignWanted } from './signed.ts';
 /** All that a thread makes is garbage at once: left to itself it lets 30 MiB of it pile up. */
 const youngMb = 4;
 
+/** bytes, of which there is work for all threads for longer than they take to start */
+const startEarlyFrom = 64 << 20;
+
 /** The folder of a storage whose files threads can open. */
 export const rootOf = (storage: Storage): string | undefined =>
   storage.local && dirname(storage.local(cacheInfoKey));
@@ -28,8 +31,9 @@ export class CheckPool implements AsyncDisposable {
   readonly #all: Worker[] = [];
   readonly #idle: Worker[] = [];
 
-  /** Starts what is missing to so many threads: it takes 50 ms until one works, in which the main thread can do something else. */
-  start(threads: number): void {
+  /** Starts so many threads early, where there are enough bytes to read: it takes 50 ms until one works. */
+  startFor(bytes: number, threads: number): void {
+    if (bytes < startEarlyFrom) return;
     while (this.#all.length < threads) this.#idle.push(this.#start());
   }
 

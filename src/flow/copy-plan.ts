@@ -4,7 +4,7 @@
  *     roots ─▶ narinfos of the source, by their references ─▶ what the target lacks, has otherwise, or may be left out
  */
 import { inspectTarget, statedStoreDir } from '../cache/cache.ts';
-import type { NarInfo } from '../format/narinfo.ts';
+import type { NarInfo, PackedNar } from '../format/narinfo.ts';
 import { fingerprint, type Signature } from '../format/signature.ts';
 import {
   defaultStoreDir,
@@ -33,6 +33,8 @@ export interface CopyPlan {
   readonly additions: readonly Addition[];
   /** What the target has already. */
   readonly present: ReadonlySet<StorePath>;
+  /** Those of them, with the NAR of the source, that may lack what the source keeps beside them. */
+  readonly beside: readonly Beside[];
   /** What is left out since another cache has it. */
   readonly excluded: ReadonlySet<StorePath>;
   readonly conflicts: readonly Conflict[];
@@ -56,6 +58,14 @@ export interface Move {
   readonly kept: readonly Signature[];
   /** Why it moves although the target has a narinfo for it. */
   readonly again?: string;
+}
+
+/** A path that both have. */
+export interface Beside {
+  /** As the source has it. */
+  readonly info: NarInfo;
+  /** What the target has. */
+  readonly file: PackedNar;
 }
 
 interface Addition {
@@ -106,6 +116,9 @@ export async function planCopy(
   const additions: Addition[] = [];
   const conflicts: Conflict[] = [];
   const present = new Set<StorePath>();
+  const beside: Beside[] = [];
+  // Far away only a list tells cheaply what is there, and that of a whole cache is long for a few roots.
+  const looksBeside = !source.isFar || wish.roots === undefined;
   const atOnce = asksAtOnce(target, wish.exclude);
   await each(infos.values(), atOnce, async info => {
     const found = await there(info.path);
@@ -123,6 +136,7 @@ export async function planCopy(
       return;
     }
     present.add(info.path);
+    if (looksBeside && typeof found === 'object') beside.push({ info, file: fileOf(found, info) });
     const missing = info.signatures.filter(signature => !kept.includes(signature));
     if (isSame && missing.length > 0) additions.push({ info, signatures: missing });
   });
@@ -150,6 +164,7 @@ export async function planCopy(
     moves,
     additions,
     present,
+    beside,
     excluded,
     conflicts,
     isOfRoots: wish.roots !== undefined,
@@ -160,3 +175,7 @@ export async function planCopy(
     fileBytes: sum(({ file }) => file.fileSize ?? 0),
   };
 }
+
+/** The file that the target has, without holding the text of its narinfo, of which what was read of it is a part. */
+const fileOf = (found: NarInfo, { file }: NarInfo): PackedNar =>
+  found.file.url === file.url ? file : structuredClone(found.file);

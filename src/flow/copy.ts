@@ -1,7 +1,8 @@
 /**
  * Copies paths from cache to cache:
  *
- *     plan ─▶ NAR files, as they are or packed anew ─▶ logs, debuginfo, realisations ─▶ narinfos ─▶ signatures that the target lacked
+ *     plan ─▶ NAR files, as they are or packed anew ─▶ logs, debuginfo, realisations ─▶ narinfos
+ *          ─▶ signatures, and logs and the like, that the target lacked of what it had
  *
  * What is there and right stays; what dies on the way leaves a closed cache, and is completed by the next run.
  */
@@ -15,6 +16,7 @@ import type { StorePath } from '../format/store-path.ts';
 import { bodyOf, type Entry, type Storage } from '../storage/storage.ts';
 import { CheckPool } from './check-pool.ts';
 import { readClosedBy, recordClosedBy } from './closed-by.ts';
+import { completeAll } from './complete.ts';
 import type { CopyPlan, Move } from './copy-plan.ts';
 import { each } from './each.ts';
 import { Patience } from './patience.ts';
@@ -55,7 +57,7 @@ export interface CopySummary {
   readonly fileBytes: number;
   /** Paths that were there and got signatures of the source. */
   readonly united: number;
-  /** Logs, debuginfo and realisations. */
+  /** Logs, debuginfo and realisations, and listings for what was there. */
   readonly sideFiles: number;
   readonly failed: ReadonlyMap<StorePath, GranaryError>;
   /** Paths that are whole but refer to one that failed, or whose narinfo cannot be used. */
@@ -70,6 +72,9 @@ export async function executeCopy(
   options: CopyOptions,
 ): Promise<CopySummary> {
   const { keys, link, recompress, jobs, report } = options;
+  await using pool = new CheckPool();
+  const isNear = source.local !== undefined && storage.spool !== undefined;
+  if (isNear && !link && !recompress) pool.startFor(plan.fileBytes, jobs);
   await storage.sweep?.();
   await prepareCache(storage, plan.storeDir, options.cacheInfo);
   if (plan.excluded.size > 0)
@@ -94,7 +99,10 @@ export async function executeCopy(
   return await countedWork(
     () => publisher.reached(),
     async () => {
-      const beside = await SideFiles.between(source, storage, order);
+      const beside = await SideFiles.between(source, storage, [
+        ...order,
+        ...plan.beside.map(({ info }) => info),
+      ]);
       const into = { source, storage, publisher, failed, jobs, patience, beside, moved };
       try {
         if (recompress)
@@ -103,8 +111,7 @@ export async function executeCopy(
             packing: recompress,
             progress: bytes => tell(bytes, 0),
           });
-        else {
-          await using pool = new CheckPool();
+        else
           await transferAll(transfers, {
             ...into,
             pool,
@@ -114,13 +121,13 @@ export async function executeCopy(
               unread += 1;
             },
           });
-        }
       } catch (error) {
         await publisher.publish().catch(() => {}); // what is complete stays; the first error is told
         throw error;
       }
       await publisher.publish();
       const united = await unite(plan, storage);
+      await completeAll(plan.beside, into);
       const held = [...plan.held, ...[...publisher.held()].map(({ path }) => path)];
       const { published, narBytes, fileBytes } = publisher;
       const sideFiles = beside.copied;

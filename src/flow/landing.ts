@@ -35,9 +35,10 @@ export interface Landing {
 /** Hands what `put` gives to the publisher, with what belongs to it, or keeps why not. */
 export async function guarded(
   { info, signatures }: Transfer,
-  { source, storage, publisher, failed, patience, beside, moved }: Landing,
+  into: Landing,
   put: () => Promise<KnownFile>,
 ): Promise<void> {
+  const { source, publisher, patience, beside, moved } = into;
   try {
     const file = await put();
     const listing = await listingOf(info, source);
@@ -46,12 +47,26 @@ export async function guarded(
     moved(info);
     patience.answered();
   } catch (error) {
-    if (!(error instanceof GranaryError)) throw writeError(storage, error);
-    if (error.facts.stops !== undefined || error.facts.errno !== undefined) throw error;
-    failed.set(info.path, error);
-    if (source.isFar) patience.failed(error);
+    keepFailure(error, info, into);
   }
   await publisher.publishIfDue();
+}
+
+/** Keeps why a path failed. @throws what the next would fail with as well */
+export function keepFailure(
+  error: unknown,
+  { path }: NarInfo,
+  {
+    source,
+    storage,
+    failed,
+    patience,
+  }: Pick<Landing, 'source' | 'storage' | 'failed' | 'patience'>,
+): void {
+  if (!(error instanceof GranaryError)) throw writeError(storage, error);
+  if (error.facts.stops !== undefined || error.facts.errno !== undefined) throw error;
+  failed.set(path, error);
+  if (source.isFar) patience.failed(error);
 }
 
 /** The listing, if there is one that can be read: it is not looked for in the NAR. */

@@ -1,31 +1,35 @@
 /**
  * What a cache keeps beside narinfos and NARs, and comes along with its paths: logs, debuginfo, realisations. They come
- * before the narinfo of their path, so a path that is there has them.
+ * before the narinfo of their path, so a path that moved has them; what the target had already is completed.
  */
 import { collect } from '../bytes.ts';
-import { longText, readText } from '../cache/cache.ts';
-import { GranaryError } from '../errors.ts';
+import { listingKey, longText, readText } from '../cache/cache.ts';
 import { debugKey, debugMembersIn } from '../format/debug-info.ts';
-import type { ListingNode } from '../format/nar-listing.ts';
+import { type ListingNode, parseListing } from '../format/nar-listing.ts';
 import type { NarInfo, PackedNar } from '../format/narinfo.ts';
 import { baseName, type StorePath } from '../format/store-path.ts';
 import { type Body, bodyOf, type Storage } from '../storage/storage.ts';
-import { each } from './each.ts';
 import { stopping } from './landing.ts';
-import { readsAtOnce } from './read-cache.ts';
-
-/** What Nix writes there, and nothing else: the JSON of each says whose it is. */
-const debugLinks = /^debuginfo\/[0-9a-f]{40}\.debug$/;
-const realisations = [
-  ['realisations/', /^realisations\/(sha256:[0-9a-f]{64}![A-Za-z0-9+._?=-]{1,211})\.doi$/],
-  ['build-trace-v2/', /^build-trace-v2\/[A-Za-z0-9+._?=-]{1,215}\/[A-Za-z0-9+._?=-]{1,211}\.doi$/],
-] as const;
+import { archiveIn, debugKeysOf, keysBelow, realisedIn, unusable } from './side-index.ts';
 
 /** What some servers and networks answer to everything. */
 const webPage = /^\s*<(!doctype|html)/i;
 
 /** No log of a web page's size is streamed. */
 const inMemory = 1 << 20;
+
+const listingsAndLogs = /^([^/]+\.ls|log\/.+)$/;
+
+const logKey = (deriver: StorePath): string => `log/${baseName(deriver)}`;
+const limitOf = (key: string): number | undefined => (key.endsWith('.ls') ? longText : undefined);
+
+const asItIs = (text: string): string => text;
+
+/** @throws GranaryError `malformed` where it is no listing */
+function soundListing(text: string): string {
+  parseListing(text);
+  return text;
+}
 
 /** Copies what the target has not. */
 export class SideFiles {
@@ -35,6 +39,8 @@ export class SideFiles {
   readonly #realised: ReadonlyMap<StorePath, readonly string[]>;
   /** Keys of debuginfo files by the NAR files that they lead to, where no listing tells. */
   #debug: Promise<ReadonlyMap<string, readonly string[]>> | undefined;
+  /** Listings and logs of a source far away. */
+  #offered: Promise<ReadonlySet<string>> | undefined;
   /** Files that were copied. */
   copied = 0;
 
@@ -57,16 +63,7 @@ export class SideFiles {
     const wanted = new Map<string, StorePath>();
     for (const { path, ca } of infos)
       if (!source.isFar || ca !== undefined) wanted.set(baseName(path), path);
-    const found = new Map<StorePath, string[]>();
-    if (wanted.size > 0)
-      for (const [prefix, pattern] of realisations)
-        await eachBelow(source, prefix, pattern, (key, text) => {
-          const path = wanted.get(stringIn(text, 'outPath').replace(/^.*\//, ''));
-          const [id, said] = [pattern.exec(key)![1], stringIn(text, 'id')];
-          if (path === undefined || (id !== undefined && said !== '' && said !== id)) return;
-          found.set(path, [...(found.get(path) ?? []), key]);
-        });
-    return new SideFiles(source, target, found);
+    return new SideFiles(source, target, await realisedIn(source, target, wanted));
   }
 
   /**
@@ -75,12 +72,36 @@ export class SideFiles {
    * @throws GranaryError what keeps it from being read, or one that `stops` all when it cannot be written
    */
   async bring(info: NarInfo, file: PackedNar, listing: ListingNode | undefined): Promise<void> {
-    if (info.deriver) await this.#copy(`log/${baseName(info.deriver)}`, text => text);
-    for (const key of this.#realised.get(info.path) ?? []) await this.#copy(key, text => text);
+    if (info.deriver) await this.#copy(logKey(info.deriver), asItIs);
+    await this.#bringIndexed(info, file, listing);
+  }
+
+  /**
+   * Brings what the target lacks of a path that it has, with the NAR file `file`. A source far away has to be one that
+   * can be listed: by name it is asked only for what is there, as most of this is there already, or nowhere.
+   *
+   * @throws GranaryError as `bring` does
+   */
+  async complete(info: NarInfo, file: PackedNar): Promise<void> {
+    const listing = listingKey(info.path);
+    if (await this.#offers(listing)) await this.#copy(listing, soundListing);
+    const log = info.deriver && logKey(info.deriver);
+    if (log !== undefined && (await this.#offers(log))) await this.#copy(log, asItIs);
+    await this.#bringIndexed(info, file, undefined);
+  }
+
+  async #bringIndexed(info: NarInfo, file: PackedNar, listing?: ListingNode): Promise<void> {
+    for (const key of this.#realised.get(info.path) ?? []) await this.#copy(key, asItIs);
     for (const key of await this.#debugKeys(info, listing))
       await this.#copy(key, text =>
         archiveIn(text) === info.file.url ? relinked(text, file) : '',
       );
+  }
+
+  async #offers(key: string): Promise<boolean> {
+    if (!this.#source.isFar) return (await this.#source.head(key)) !== undefined;
+    this.#offered ??= keysBelow(this.#source, '', listingsAndLogs).then(keys => new Set(keys));
+    return (await this.#offered).has(key);
   }
 
   /** They have to be looked for, which takes reading them all; of what is far away the listing tells, or else the path's name. */
@@ -88,7 +109,7 @@ export class SideFiles {
     const { isFar } = this.#source;
     if (isFar && listing) return debugMembersIn(listing).map(debugKey);
     if (isFar && !/-debug$/.test(info.path)) return [];
-    this.#debug ??= debugKeysOf(this.#source);
+    this.#debug ??= debugKeysOf(this.#source, this.#target);
     return (await this.#debug).get(info.file.url) ?? [];
   }
 
@@ -107,7 +128,7 @@ export class SideFiles {
   async #read(key: string, change: (text: string) => string): Promise<Body | undefined> {
     try {
       if (key.startsWith('log/')) return await logIn(this.#source, key);
-      const text = await readText(this.#source, key);
+      const text = await readText(this.#source, key, limitOf(key));
       const made = text === undefined || webPage.test(text) ? '' : change(text);
       return made === '' ? undefined : bodyOf(made);
     } catch (error) {
@@ -133,52 +154,8 @@ async function logIn(source: Storage, key: string): Promise<Body | undefined> {
   return { size, open };
 }
 
-/** What was sent is none of it, and left where it is. */
-function unusable(error: unknown): undefined {
-  if (!(error instanceof GranaryError && error.code === 'malformed')) throw error;
-}
-
-async function debugKeysOf(source: Storage): Promise<ReadonlyMap<string, readonly string[]>> {
-  const keys = new Map<string, string[]>();
-  await eachBelow(source, 'debuginfo/', debugLinks, (key, text) => {
-    const url = archiveIn(text);
-    keys.set(url, [...(keys.get(url) ?? []), key]);
-  });
-  return keys;
-}
-
-/** Reads the files below a prefix that have such names; none where they cannot be listed. */
-async function eachBelow(
-  source: Storage,
-  prefix: string,
-  pattern: RegExp,
-  use: (key: string, text: string) => void,
-): Promise<void> {
-  const keys: string[] = [];
-  try {
-    for await (const { key } of source.list?.(prefix) ?? []) if (pattern.test(key)) keys.push(key);
-  } catch (error) {
-    if (!(error instanceof GranaryError && error.code === 'usage')) throw error;
-    return; // who may read a bucket may not always list it
-  }
-  await each(keys, readsAtOnce(source), async key => {
-    const text = await readText(source, key).catch(unusable);
-    if (text !== undefined) use(key, text);
-  });
-}
-
 /** A debuginfo file that leads to where its NAR is now. */
 function relinked(text: string, { url }: PackedNar): string {
   if (archiveIn(text) === url) return text;
   return JSON.stringify({ ...JSON.parse(text), archive: `../${url}` });
-}
-
-const archiveIn = (text: string): string => stringIn(text, 'archive').replace(/^\.\.\//, '');
-
-function stringIn(text: string, field: string): string {
-  try {
-    return String(JSON.parse(text)?.[field] ?? '');
-  } catch {
-    return '';
-  }
 }

@@ -80,7 +80,7 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   const things = isListed ? await inventoryOf(storage) : await frameThings(storage);
   const storeDir = await storeDirFor(storage, things);
   await using pool = new CheckPool();
-  if (!quick && !roots && storage.local && isWorthThreads(things)) pool.start(jobs);
+  if (!quick && !roots && storage.local) pool.startFor(bytesIn(things), jobs);
   const expected = { storeDir, keys, sigsNeeded };
   const narrated = await readNarInfos({ storage, things, expected, roots }, { jobs, pool });
   const { infos } = narrated;
@@ -118,13 +118,10 @@ export async function verify(storage: Storage, options: VerifyOptions): Promise<
   return { storeDir, things, infos, totals };
 }
 
-/** bytes of files, of which there is work for several threads for longer than they take to start */
-const threadsFrom = 64 << 20;
-
-function isWorthThreads(things: ReadonlyMap<string, Thing>): boolean {
+function bytesIn(things: ReadonlyMap<string, Thing>): number {
   let bytes = 0;
   for (const { size } of things.values()) bytes += size;
-  return bytes >= threadsFrom;
+  return bytes;
 }
 
 /** Those for which it holds: the very same map, where it holds for all. */

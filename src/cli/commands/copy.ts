@@ -88,6 +88,7 @@ its base name, its hash part (but not over ssh), or a link that leads to one (./
   },
   notes: `Where both ends have a path with different NARs nothing is overwritten, and the exit status is 7.
 What cannot be listed (HTTP) brings debuginfo of paths that have a listing, and no realisations.
+What the target has already gets what it lacks of these too; over a network only where all of a cache is copied.
 A copy stays closed: a root that needs what --without or --max-size leave out is left out whole, and so is what only
 such roots need; --dry-run lists them, each with what it needs and how big that is. What the target has stays.
 --recompress takes memory as "granary make" does, and gives the files that it would.
