@@ -273,7 +273,8 @@ async function writeNew(file: string, body: Body): Promise<void> {
   } else {
     await using handle = await open(file, 'wx');
     for await (const chunk of body.open()) {
-      for (const part of stepsOf(chunk)) await handle.writev([part]);
+      for (const part of stepsOf(chunk))
+        for (let at = 0; at < part.length; ) at += (await handle.write(part, at)).bytesWritten; // a full disk takes a part
       size += chunk.length;
     }
   }

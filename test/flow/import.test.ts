@@ -357,8 +357,7 @@ test('a store that goes is asked how much of a batch it has, and it is told', as
   };
   await assert.rejects(run(await fromCache(cache), store), {
     code: 'unavailable',
-    message:
-      'Cannot go on: it is gone; 3 paths are done, 1 left: run the same command again, and it goes on from there',
+    message: 'Cannot go on: it is gone',
     facts: { stops: 'all', done: 3, left: 1 },
   });
 });
@@ -459,7 +458,7 @@ test('a source far away that does not answer is given up, with what is left to d
   };
   await assert.rejects(run(supply, daemon.store), {
     code: 'unavailable',
-    message: /refused; so it was 16 times in a row; .* when it answers; 0 paths are done, 60 left$/,
+    message: /refused; so it was 16 times in a row; .* when it answers$/,
   });
   assert.equal(asked, 16);
 });

@@ -24,6 +24,22 @@ storageLaws('directory without flush', async () =>
   directoryStorage(temporaryFolder(), { flush: false }),
 );
 
+test('a put whose last bytes the disk takes in part, and then no more, fails', () => {
+  const root = temporaryFolder();
+  const module = pathToFileURL(join(import.meta.dirname, '../../src/storage/directory.ts'));
+  const script = `
+    const { directoryStorage } = await import(${JSON.stringify(module.href)});
+    const bytes = Buffer.alloc(310 * 1024, 1);
+    const put = directoryStorage(${JSON.stringify(root)}, { flush: false }).put('nar/a', { size: bytes.length, open: () => [bytes] });
+    console.log(await put.then(() => 'put', error => error.code));`;
+  const limited = ['-c', 'ulimit -f 300; exec "$@"', 'bash', process.execPath];
+  const ran = spawnSync('bash', [...limited, '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  });
+  assert.equal(ran.stdout.trim(), 'unavailable', ran.stderr);
+  assert.deepEqual(readdirSync(join(root, 'nar')), []);
+});
+
 test('a spool file is moved into its place, not copied', async () => {
   const root = temporaryFolder();
   const storage = directoryStorage(root);
