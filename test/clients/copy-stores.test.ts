@@ -11,7 +11,7 @@ import { defaultStoreDir } from '../../src/format/store-path.ts';
 import { contentOf, proofOf } from '../cache/proof.ts';
 import { copyForClients, ended, granary, startGranary } from '../granary.ts';
 import { gitCorpus, runInstalled } from './corpus.ts';
-import { copyOf, daemonOf, lazily, startDaemon } from './daemons.ts';
+import { copyOf, daemonOf, hashesIn, lazily, startDaemon } from './daemons.ts';
 import { client, scratch } from './kept.ts';
 import { ages, type ClientStore, freshStore, type Nix, nix, whyNoClients } from './nix.ts';
 import { execute } from './process.ts';
@@ -48,15 +48,6 @@ async function cacheFrom(from: string): Promise<string> {
   return to;
 }
 const signedCache = lazily(async () => cacheFrom((await git()).url));
-
-/** The hashes in a store's database, by path. */
-async function hashesIn(age: Nix['age'], store: ClientStore, paths: readonly string[]) {
-  const { check } = await nix(age);
-  const said = await check('nix-store', ['-q', '--hash', ...paths], { store, as: 'self' });
-  const hashes = said.trim().split('\n');
-  assert.equal(hashes.length, paths.length);
-  return new Map(paths.map((path, at) => [path, hashes[at]!]));
-}
 
 /** That a store holds all of git, with the content that its database tells of, and that it runs. */
 async function assertWhole(age: Nix['age'], store: ClientStore): Promise<void> {

@@ -29,8 +29,8 @@ import { resolveRoot } from '../../src/store/roots.ts';
 import type { PathToAdd } from '../../src/store/store.ts';
 import { contentOf, proofOf } from '../cache/proof.ts';
 import { copyForClients, granary } from '../granary.ts';
-import { gitCorpus, manyPaths } from './corpus.ts';
-import { copyOf, daemonOf, lazily, storeAt } from './daemons.ts';
+import { type Corpus, gitCorpus, manyPaths } from './corpus.ts';
+import { copyOf, daemonOf, hashesIn, lazily, storeAt } from './daemons.ts';
 import { client, scratch } from './kept.ts';
 import { ages, freshStore, nix, whyNoClients } from './nix.ts';
 import { execute } from './process.ts';
@@ -138,34 +138,79 @@ describe('from a daemon', () => {
   });
 });
 
-describe('auto', () => {
+/** A copy of a corpus, with a database that only root may read. */
+async function closedCopyOf(corpus: Corpus): Promise<Corpus> {
+  const store = await copyOf(corpus);
+  const database = join(store.dir, 'nix/var/nix/db');
+  chownSync(database, 0, 0);
+  chmodSync(database, 0o700);
+  return store;
+}
+
+const closedGit = lazily(async () => closedCopyOf(await gitCorpus()));
+const forClients = lazily(async () => copyForClients());
+
+describe('an ordinary user who may not read the database', () => {
   const notRoot = skip || (client ? false : 'Only root can run a daemon for other users');
-  test('asks the daemon for a user who may not read the database', { skip: notRoot }, async t => {
-    const store = await copyOf(await manyPaths(100));
+  const make = async (root: string, env: NodeJS.ProcessEnv, ...from: readonly string[]) => {
+    const { node, folder } = await forClients();
+    const cache = join(scratch(), 'cache');
+    const argv = [node, join(folder, 'bin/granary.js'), 'make', ...from, '--to', cache];
+    const options = ['--no-flush', '--compression', 'none', root];
+    return { cache, ...(await execute([...argv, ...options], { user: client, env })) };
+  };
+
+  for (const age of ages)
+    test(`makes a cache by the daemon of the ${age} Nix, with the hashes of the database`, {
+      skip: notRoot,
+    }, async t => {
+      const { paths, ...store } = await closedGit();
+      const socket = await daemonOf(age, store, t);
+      const state = join(store.dir, 'nix/var/nix');
+      const expected = await hashesIn(age, store, paths);
+      for (const [from, env] of [
+        [`unix://${socket}`, {}],
+        ['daemon', { NIX_DAEMON_SOCKET_PATH: socket }],
+        ['auto', { NIX_STATE_DIR: state, NIX_DAEMON_SOCKET_PATH: socket }],
+      ] as const) {
+        const { cache, code, stderr } = await make(store.root, env, '--from', from);
+        assert.equal(code, 0, stderr);
+        assert.deepEqual(narHashesIn(cache), expected, from);
+        assert.deepEqual(await proofOf(cache), { faults: [], narInfos: paths.length });
+      }
+      const { code, stderr } = await make(store.root, {}, '--from', store.url);
+      assert.equal(code, 8, stderr);
+      assert.match(stderr, /Cannot read the Nix database .*: you may not read it/);
+    });
+
+  test('is led to the daemon by what Nix reads of the environment', {
+    skip: notRoot,
+  }, async t => {
+    const store = await closedCopyOf(await manyPaths(100));
     const state = join(store.dir, 'nix/var/nix');
-    chownSync(join(state, 'db'), 0, 0);
-    chmodSync(join(state, 'db'), 0o700);
     const socket = await daemonOf('newest', store, t);
-    const { node, folder } = copyForClients();
-    const run = (cache: string, env: NodeJS.ProcessEnv) =>
-      execute(
-        [node, join(folder, 'bin/granary.js'), 'make', '--to', cache, '--no-flush', store.root],
-        { user: client, env },
-      );
     for (const env of [
       { NIX_STATE_DIR: state, NIX_DAEMON_SOCKET_PATH: socket },
       { NIX_REMOTE: `unix://${socket}` },
       { NIX_REMOTE: 'daemon', NIX_DAEMON_SOCKET_PATH: socket },
     ]) {
-      const cache = join(scratch(), 'cache');
-      const { code, stderr } = await run(cache, env);
+      const { cache, code, stderr } = await make(store.root, env);
       assert.equal(code, 0, stderr);
       assert.deepEqual(await proofOf(cache), { faults: [], narInfos: 101 });
     }
-    const without = await run(join(scratch(), 'cache'), { NIX_STATE_DIR: state });
+    const without = await make(store.root, { NIX_STATE_DIR: state });
     assert.equal(without.code, 8, without.stderr);
   });
 });
+
+/** What the narinfos of a cache say of their NARs, by path. */
+const narHashesIn = (cache: string): Map<string, string> =>
+  new Map(
+    readdirSync(cache)
+      .filter(name => name.endsWith('.narinfo'))
+      .map(name => readFileSync(join(cache, name), 'latin1'))
+      .map(text => [/^StorePath: (.*)$/m.exec(text)![1]!, /^NarHash: (.*)$/m.exec(text)![1]!]),
+  );
 
 const key = generateKey('test-1');
 

@@ -88,6 +88,19 @@ export const daemonOf = async (
 export const storeAt = (socket: string, { url }: ClientStore): DaemonStore =>
   daemonStore(placesOf(url), socket);
 
+/** The hashes in a store's database, by path. */
+export async function hashesIn(
+  age: Nix['age'],
+  store: ClientStore,
+  paths: readonly string[],
+): Promise<Map<string, string>> {
+  const { check } = await nix(age);
+  const said = await check('nix-store', ['-q', '--hash', ...paths], { store, as: 'self' });
+  const hashes = said.trim().split('\n');
+  assert.equal(hashes.length, paths.length);
+  return new Map(paths.map((path, at) => [path, hashes[at]!]));
+}
+
 /** Does it when it is first asked for. */
 export function lazily<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined;

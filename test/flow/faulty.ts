@@ -70,7 +70,7 @@ export class Disk {
         // As in a directory: what is there may be published, and only safe bytes take its name.
         const isWhole = does === 'show' || (await memory.head(key)) !== undefined;
         await memory.put(key, body);
-        const value = await collect(body.open(), body.size);
+        const value = await collect((await memory.get(key))!.bytes, body.size); // the body may fail when read again
         this.#log = [...this.#log, { key, value: value!, isWhole }];
       });
     const flush = (): Promise<void> =>

@@ -14,6 +14,8 @@ export interface Upstream extends AsyncDisposable {
   path(at: number): StorePath;
   /** Requests so far. */
   readonly asked: number;
+  /** Ends as soon as there were so many. */
+  askedFor(requests: number): Promise<void>;
 }
 
 /** Serves `count` paths on loopback. */
@@ -59,8 +61,10 @@ export async function openUpstream({
     return undefined;
   };
   let asked = 0;
+  const waiting = new Map<number, () => void>();
   const server = createServer((request, reply) => {
     asked += 1;
+    waiting.get(asked)?.();
     const body = answer(request.url ?? '');
     if (body === undefined) reply.writeHead(404).end();
     else
@@ -75,6 +79,7 @@ export async function openUpstream({
     get asked() {
       return asked;
     },
+    askedFor: requests => new Promise(resolve => waiting.set(requests, resolve)),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise(done => server.close(done));

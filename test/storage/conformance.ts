@@ -1,9 +1,16 @@
 /** The laws of a Storage, as a suite that every backend runs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { collect } from '../../src/bytes.ts';
 import { GranaryError } from '../../src/errors.ts';
-import { type Body, bodyOf, type Span, type Storage } from '../../src/storage/storage.ts';
+import {
+  type Body,
+  bodyOf,
+  type Entry,
+  type Span,
+  type Storage,
+} from '../../src/storage/storage.ts';
 
 /** What a storage may be without, and cannot be tried on then. */
 type Part = 'list' | 'delete';
@@ -177,6 +184,39 @@ export function storageLaws(
     assert.deepEqual(await keys(storage, ''), ['a', 'b']);
   });
 
+  for (const [order, after] of Object.entries<Readonly<Record<string, readonly string[]>>>({
+    'all that stand before it': {},
+    'those that it names': { a: [], b: [], middle: ['a'], y: ['middle'], z: ['b', 'y'] },
+  }))
+    for (const [moment, isFailing] of Object.entries(moments))
+      law(`publish shows an entry after ${order}, also when one fails ${moment}`, async storage => {
+        const wholes = new Map(
+          ['a', 'b', 'middle', 'y', 'z'].map(key => [key, Buffer.alloc(50_000, key)]),
+        );
+        const shown: string[] = [];
+        const entries = [...wholes].map(
+          ([key, whole]): Entry => ({
+            key,
+            body: key === 'middle' ? failingAt(isFailing, whole) : bodyOf(whole),
+            ...(after[key] && { after: after[key] }),
+            shown: () => shown.push(key),
+          }),
+        );
+        const error: unknown = await storage.publish(entries).catch(error => error);
+        const visible = await keys(storage, '');
+        if (error === undefined) {
+          assert.equal(moment, 'as it is read again'); // who reads it once meets no failure
+          assert.deepEqual(visible, [...wholes.keys()]);
+        } else {
+          assert.ok(error instanceof GranaryError, String(error));
+          for (const key of ['middle', 'y', 'z'])
+            assert.ok(!visible.includes(key), `${key} is there: ${visible.join(' ')}`);
+        }
+        for (const key of visible)
+          assert.ok((await read(storage, key))?.equals(wholes.get(key)!), `${key} is not whole`);
+        for (const key of shown) assert.ok(visible.includes(key), `${key} was told of`);
+      });
+
   law('readers never see half a value while it is replaced', async storage => {
     const [old, fresh] = [Buffer.alloc(1_000_000, 'o'), Buffer.alloc(700_000, 'n')];
     await storage.put('value', bodyOf(old));
@@ -192,6 +232,39 @@ export function storageLaws(
     }
     await writer;
   });
+}
+
+/** How often a body was opened, and how many chunks were asked of it since. */
+interface Moment {
+  readonly opened: number;
+  readonly read: number;
+}
+
+/** When a body fails. A storage that looks at all of a batch before it puts any meets the last only in between. */
+const moments: Readonly<Record<string, (moment: Moment) => boolean>> = {
+  'as it is opened': ({ read }) => read === 0,
+  'as it is read': ({ read }) => read === 1,
+  'as it is read again': ({ opened, read }) => opened > 1 && read === 1,
+};
+
+/** In two chunks; it fails late enough that what does not wait for it would be there. */
+function failingAt(isFailing: (moment: Moment) => boolean, whole: Buffer): Body {
+  let opened = 0;
+  const gone = (read: number): void => {
+    if (isFailing({ opened, read })) throw new GranaryError('unavailable', 'The source went away');
+  };
+  const chunks = async function* () {
+    yield whole.subarray(0, 20_000);
+    await setTimeout(100);
+    gone(1);
+    yield whole.subarray(20_000);
+  };
+  const open = () => {
+    opened += 1;
+    gone(0);
+    return chunks();
+  };
+  return { size: whole.length, open };
 }
 
 async function read(storage: Storage, key: string): Promise<Buffer | undefined> {
