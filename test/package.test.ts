@@ -29,7 +29,9 @@ test('the packed package installs elsewhere, runs as a command and imports as a 
     'only what is needed',
   );
   await run(['npm', 'init', '-y']);
-  await run(['npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', `./${tarball}`]);
+  const patient = ['--fetch-timeout=30000', '--fetch-retries=5']; // npm's own waits five minutes for one answer
+  const silent = ['--no-audit', '--no-fund'];
+  await run(['npm', 'install', '--prefer-offline', ...patient, ...silent, `./${tarball}`]);
 
   const granary = join(folder, 'node_modules/.bin/granary');
   assert.equal((await run([granary, '--version'])).trim(), `granary ${version}`);

@@ -25,6 +25,8 @@ interface ExecuteOptions {
   readonly input?: string | Uint8Array;
   /** Another user, which only root may ask for. */
   readonly user?: User | undefined;
+  /** When it is killed. */
+  readonly timeoutMs?: number;
 }
 
 /** Start `argv` with pipes on all three ends; who starts a program ends it. */
@@ -45,6 +47,9 @@ export async function execute(
     );
     child.on('close', (code, signal) => resolve(code ?? 128 + constants.signals[signal!]));
   });
+  const { timeoutMs } = options;
+  const late = timeoutMs && setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  child.on('close', () => clearTimeout(late));
   // A program that ends without reading its input is no failure of ours.
   child.stdin!.on('error', () => {});
   child.stdin!.end(options.input);

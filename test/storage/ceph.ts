@@ -65,9 +65,13 @@ async function startCeph(kind: Kind): Promise<Ceph> {
   ];
   const keys = [`--access-key=${accessKey}`, `--secret-key=${secretKey}`];
   const named = ['--uid=test', '--display-name=test'];
-  const made = await execute(argv('radosgw-admin', 'user', 'create', ...named, ...keys), { user });
-  if (made.code !== 0)
-    throw new GranaryError('unavailable', `radosgw-admin failed: ${made.stderr.slice(-500)}`);
+  const create = argv('radosgw-admin', 'user', 'create', ...named, ...keys);
+  for (let tries = 1; ; tries++) {
+    const made = await execute(create, { user, timeoutMs: 30_000 }); // seen once: it waited for itself, for ever
+    if (made.code === 0 || (tries > 1 && /exists/.test(made.stderr))) break;
+    if (tries === 3)
+      throw new GranaryError('unavailable', `radosgw-admin failed: ${made.stderr.slice(-500)}`);
+  }
 
   const gatewayUrl = `http://127.0.0.1:${port}`;
   await startServer(argv('radosgw', '-f'), gatewayUrl);
