@@ -27,10 +27,16 @@ export async function behindBroken(
 ): Promise<ReadonlySet<StorePath>> {
   const behind = new Set<StorePath>();
   if (broken.size === 0) return behind;
+  const known = new Map<StorePath, boolean>(); // one that is broken may be what everything refers to
+  const isHere = async (path: StorePath): Promise<boolean> => {
+    const here = known.get(path) ?? (await isThere(path));
+    known.set(path, here);
+    return here;
+  };
   const isBad = async (reference: StorePath): Promise<boolean> =>
     behind.has(reference)
       ? !present.has(reference)
-      : broken.has(narInfoKey(reference)) && !(await isThere(reference));
+      : broken.has(narInfoKey(reference)) && !(await isHere(reference));
   for (const { path, references } of infos)
     for (const reference of references)
       if (reference !== path && (await isBad(reference))) {

@@ -35,8 +35,7 @@ export async function addNamedThings(
       else things.set(key, { key, kind: 'value', size: bytes });
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
-      // A host that a narinfo names is none of the cache: where it does not answer, that is the narinfo's fault.
-      if (code === undefined || (isOwn(key) && isAway(storage, error))) throw error;
+      if (code === undefined || (isOwn(key, storage) && isAway(storage, error))) throw error;
       things.set(key, { key, kind: 'other', size: 0 });
       findings.push(finding('unreadable', key, message, path));
     }
@@ -51,12 +50,22 @@ export async function addNamedThings(
 }
 
 /** Whether a URL is a key as well. */
-const isOwn = (url: string): boolean => isKey(url) && !/[?#%:]/.test(url);
+const isPlain = (url: string): boolean => isKey(url) && !/[?#%:]/.test(url);
+
+/**
+ * Whether a URL leads to the cache's own server. Another, which a narinfo names, is none of the cache: where that does not
+ * answer, it is the narinfo's fault.
+ */
+export function isOwn(url: string, storage: Storage): boolean {
+  if (!storage.follow) return true;
+  const base = storage.url.replace(/\/*$/, '/');
+  return !URL.canParse(url, base) || new URL(url, base).host === new URL(base).host;
+}
 
 /** Bytes of a NAR file; those that are stated, where only who reads it to its end can tell. */
 async function sizeOf(url: string, storage: Storage, stated: number): Promise<number | undefined> {
   if (!/^[\x21-\x7e]+$/.test(url)) return undefined; // no URL, and told as such
-  if (isOwn(url)) return (await storage.head(url))?.size;
+  if (isPlain(url)) return (await storage.head(url))?.size;
   const found = await getNar(storage, url);
   if (!found) return undefined;
   for await (const _ of found.bytes) break; // or its connection would wait for a reader

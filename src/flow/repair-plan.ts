@@ -9,7 +9,7 @@ import { hashPart, parseBaseName, type StoreDir, type StorePath } from '../forma
 import type { Storage, Thing } from '../storage/storage.ts';
 import type { Store } from '../store/store.ts';
 import type { Finding, FindingId } from './findings.ts';
-import { type VerifyProgress, verify } from './verify.ts';
+import { type Verdict, type VerifyProgress, verify } from './verify.ts';
 
 /** Where a replacement can come from: a Nix store, or another cache. */
 export type RepairSource = { readonly store: Store } | { readonly cache: Storage };
@@ -52,7 +52,7 @@ export interface RepairPlan {
 
 interface PlanOptions {
   /** Only the closures of these; without it, everything. Whatever belongs to none of them stays. */
-  readonly roots?: readonly string[];
+  readonly roots?: readonly string[] | undefined;
   /** Checking threads. */
   readonly jobs: number;
   readonly report: (event: VerifyProgress) => void;
@@ -75,23 +75,15 @@ export async function planRepair(
   sources: readonly RepairSource[],
   { roots, jobs, report }: PlanOptions,
 ): Promise<RepairPlan> {
-  const findings: Finding[] = [];
-  const verdict = await verify(storage, {
-    quick: false,
-    keys: [],
-    sigsNeeded: 0,
-    ...(roots === undefined ? {} : { roots }),
-    jobs,
-    report: event => {
-      if ('severity' in event) findings.push(event);
-      else report(event);
-    },
-  });
+  let state = await examine(storage, { roots, jobs, report });
+  for (let asked = roots; asked !== undefined; ) {
+    const below = await unreadBelow(state, storage, sources, asked);
+    if (below.length === 0) break;
+    asked = [...asked, ...below];
+    state = await examine(storage, { roots: asked, jobs, report });
+  }
+  const { verdict, findings, infos, broken, mild } = state;
   const { storeDir, things } = verdict;
-  const infos = new Map<StorePath, BareInfo>();
-  for (const [key, info] of verdict.infos)
-    if (key === narInfoKey(info.path)) infos.set(info.path, info);
-  const { broken, mild } = ailing(roots ? withoutCopies(findings) : findings, infos, things);
 
   const old = new Map<StorePath, NarInfo>();
   const heal = new Map<StorePath, readonly Offer[]>();
@@ -122,7 +114,6 @@ export async function planRepair(
     const [first] = offers;
     if (first) heal.set(first.info.path, offers);
     else lost.push(hash);
-    // Of some closures, what only a broken narinfo would have led to was not read, and is put in anew as well.
     for (const reference of first?.info.references ?? [])
       if (!infos.has(reference)) wanted.add(hashPart(reference));
   }
@@ -163,6 +154,59 @@ export async function planRepair(
     ),
     findings,
   };
+}
+
+/** What a check finds, and what has to be healed for it. */
+interface Examined {
+  readonly verdict: Verdict;
+  readonly findings: readonly Finding[];
+  readonly infos: ReadonlyMap<StorePath, BareInfo>;
+  /** Hash parts. */
+  readonly broken: ReadonlySet<string>;
+  readonly mild: ReadonlySet<string>;
+}
+
+async function examine(storage: Storage, { roots, jobs, report }: PlanOptions): Promise<Examined> {
+  const findings: Finding[] = [];
+  const verdict = await verify(storage, {
+    quick: false,
+    keys: [],
+    sigsNeeded: 0,
+    ...(roots === undefined ? {} : { roots }),
+    jobs,
+    report: event => {
+      if ('severity' in event) findings.push(event);
+      else report(event);
+    },
+  });
+  const infos = new Map<StorePath, BareInfo>();
+  for (const [key, info] of verdict.infos)
+    if (key === narInfoKey(info.path)) infos.set(info.path, info);
+  const told = roots ? withoutCopies(findings) : findings;
+  return { verdict, findings, infos, ...ailing(told, infos, verdict.things) };
+}
+
+/**
+ * What a broken narinfo would have led to, and the cache has: of some closures it was not read, and may be whole. Who has
+ * the broken path whole says what that is.
+ */
+async function unreadBelow(
+  { verdict, infos, broken }: Examined,
+  storage: Storage,
+  sources: readonly RepairSource[],
+  asked: readonly string[],
+): Promise<readonly string[]> {
+  const below = new Set<StorePath>();
+  for (const hash of broken)
+    for (const source of sources) {
+      const offer = await offerOf(hash, source, verdict.storeDir);
+      if (!offer || offer instanceof GranaryError) continue;
+      for (const path of offer.info.references)
+        if (!infos.has(path) && !broken.has(hashPart(path)) && !asked.includes(path))
+          if (await storage.head(narInfoKey(path))) below.add(path);
+      break; // the next would say the same
+    }
+  return [...below];
 }
 
 /** Of a narinfo in another's place nobody who reads some closures alone can say whether its path is there. */

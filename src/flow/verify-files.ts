@@ -10,6 +10,7 @@ import type { CheckResult, Unread } from './check-worker.ts';
 import { type DebugLink, deadLink } from './debug-links.ts';
 import { each } from './each.ts';
 import { type Finding, finding } from './findings.ts';
+import { isOwn } from './named-things.ts';
 import { claimOf, narFindings } from './verify-nar.ts';
 import { isAway, readSide } from './verify-narinfo.ts';
 
@@ -113,7 +114,7 @@ async function readFile(
     return { facts: await checkNar(found.bytes, claim) };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code === undefined || isAway(storage, error)) throw error;
+    if (code === undefined || (isOwn(url, storage) && isAway(storage, error))) throw error;
     return { code, message };
   }
 }

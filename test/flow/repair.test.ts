@@ -439,12 +439,35 @@ test('with roots only their closures are healed: a narinfo in the place of anoth
   const options = { roots: [app], jobs: 1, drop: false, report: () => {} };
   const plan = await planRepair(storage, secondCache, options);
   const { healed, removed, lost } = await executeRepair(plan, storage, options);
-  const { base, lib: gone } = healthy.paths; // what lies below a narinfo that is none was not proven
-  assert.deepEqual([healed.toSorted(), removed, lost], [[base, gone], [], []]);
+  assert.deepEqual([healed, removed, lost], [[healthy.paths.lib], [], []]);
   assert.deepEqual(plan.others, []);
   assert.equal(patient.text('twin'), before);
   assert.deepEqual(await findingsIn(patient.dir, { roots: [app] }), []);
 });
+
+const belowBroken: Readonly<Record<string, readonly [(patient: Patient) => void, boolean]>> = {
+  'whole stays as it is, with its signatures': [() => {}, false],
+  'damaged is healed with it': [patient => rmSync(patient.file(patient.url('base'))), true],
+  'missing is healed with it': [patient => rmSync(patient.file(patient.key('base'))), true],
+};
+
+for (const [what, [harm, isHealed]] of Object.entries(belowBroken))
+  test(`with roots, what is below a broken narinfo and ${what}`, async () => {
+    const patient = patientOf();
+    const { app, lib, base } = healthy.paths;
+    writeFileSync(patient.file(patient.key('lib')), 'no narinfo');
+    const signed = patient.text('base').replace(/^Sig: .*\n/gm, '');
+    writeFileSync(patient.file(patient.key('base')), `${signed}Sig: mine-1:${'A'.repeat(86)}==\n`);
+    const before = patient.text('base');
+    harm(patient);
+    const storage = directoryStorage(patient.dir);
+    const options = { roots: [app], jobs: 1, drop: false, report: () => {} };
+    const plan = await planRepair(storage, secondCache, options);
+    const { healed, lost } = await executeRepair(plan, storage, options);
+    assert.deepEqual([healed.toSorted(), lost], [isHealed ? [base, lib].toSorted() : [lib], []]);
+    if (!isHealed) assert.equal(patient.text('base'), before);
+    assert.deepEqual(await findingsIn(patient.dir, { roots: [app] }), []);
+  });
 
 test('a narinfo in the place of another gives way to it, and what was healed is not removed', async () => {
   const patient = patientOf();

@@ -25,7 +25,7 @@ cache, whichever comes first in the order of --from. A cache that is whole is no
       value: 'SOURCE',
       help: 'a store (auto, local, local?root=DIR, daemon, unix:///path/to/socket,\nssh://host) or a cache.\nRepeatable, asked in this order',
     },
-    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
+    roots: { value: 'FILE|-', help: 'more ROOTs, one a line; - is standard input. Repeatable' },
     drop: { help: 'remove what nobody can heal, with all that refers to it' },
     'dry-run': { help: 'print what is damaged and where it can come from, and write nothing' },
     jobs: { value: 'N', help: `threads (default: the cores, here ${availableParallelism()})` },
@@ -78,7 +78,7 @@ async function run(args: Arguments, face: Face): Promise<number> {
   }
   const repaired = await executeRepair(plan, storage, options);
   face.done();
-  const told = { ms: Date.now() - start, drop: options.drop };
+  const told = { ms: Date.now() - start, drop: options.drop, ofRoots: roots !== undefined };
   return showSummary(plan, repaired, storage, told, face);
 }
 
@@ -117,11 +117,18 @@ function showPlan(plan: RepairPlan, storage: Storage, face: Face): boolean {
 const lostName = (hash: string, plan: RepairPlan): string =>
   [...plan.infos.keys()].find(path => hashPart(path) === hash) ?? `the path with the hash ${hash}`;
 
+interface Told {
+  readonly ms: number;
+  readonly drop: boolean;
+  /** Whether only some closures were looked at: nothing can be dropped of them. */
+  readonly ofRoots: boolean;
+}
+
 function showSummary(
   { others }: RepairPlan,
   { healed, removed, lost, failed }: RepairSummary,
   storage: Storage,
-  { ms, drop }: { readonly ms: number; readonly drop: boolean },
+  { ms, drop, ofRoots }: Told,
   face: Face,
 ): number {
   for (const { code, message, facts } of failed.values())
@@ -133,7 +140,7 @@ function showSummary(
   const exit = damaged > 0 ? errorTable[code].exit : 0;
   const hint = drop
     ? '; what could not be read is not dropped: try again, or remove it yourself'
-    : '; add another --from, or remove them with --drop';
+    : `; add another --from${ofRoots ? '' : ', or remove them with --drop'}`;
   const counts = { healed, removed, lost, others: left.map(({ key }) => key) };
   face.show(
     { type: 'summary', ok: exit === 0, exit, cache: storage.url, ...counts },

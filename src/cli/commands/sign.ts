@@ -17,7 +17,7 @@ export const sign: Command = {
   about: `Signs every path of a cache, or those of the closures of the ROOTs, and drops signatures. To rotate
 a key, do both in one run. Each narinfo is replaced as a whole; all else in it stays as it is.`,
   options: {
-    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
+    roots: { value: 'FILE|-', help: 'more ROOTs, one a line; - is standard input. Repeatable' },
     sign: { value: 'FILE', help: 'a secret key to sign with. Repeatable' },
     drop: { value: 'NAME', help: 'the name of a key whose signatures go. Repeatable' },
     unverified: { help: 'sign without reading the NARs first' },

@@ -19,7 +19,7 @@ export const verify: Command = {
   about: `Proves a cache: every narinfo, every byte of every NAR, every reference, and all that lies beside
 them. With ROOTs (store paths, their base names or hash parts), only their closures.`,
   options: {
-    roots: { value: 'FILE', help: 'more ROOTs, one a line. Repeatable' },
+    roots: { value: 'FILE|-', help: 'more ROOTs, one a line; - is standard input. Repeatable' },
     quick: { help: 'read no NAR file: only narinfos, sizes and references' },
     'trusted-key': {
       value: 'KEY',
