@@ -59,7 +59,7 @@ const isPlain = (url: string): boolean => isKey(url) && !/[?#%:]/.test(url);
 export function isOwn(url: string, storage: Storage): boolean {
   if (!storage.follow) return true;
   const base = storage.url.replace(/\/*$/, '/');
-  return !URL.canParse(url, base) || new URL(url, base).host === new URL(base).host;
+  return !URL.canParse(url, base) || new URL(url, base).origin === new URL(base).origin;
 }
 
 /** Bytes of a NAR file; those that are stated, where only who reads it to its end can tell. */

@@ -196,14 +196,14 @@ async function unreadBelow(
   sources: readonly RepairSource[],
   asked: readonly string[],
 ): Promise<readonly string[]> {
-  const below = new Set<StorePath>();
+  const below = new Set<string>(); // hash parts: what lies there may be another's narinfo, which is to be found
   for (const hash of broken)
     for (const source of sources) {
       const offer = await offerOf(hash, source, verdict.storeDir);
       if (!offer || offer instanceof GranaryError) continue;
       for (const path of offer.info.references)
-        if (!infos.has(path) && !broken.has(hashPart(path)) && !asked.includes(path))
-          if (await storage.head(narInfoKey(path))) below.add(path);
+        if (!infos.has(path) && !broken.has(hashPart(path)) && !asked.includes(hashPart(path)))
+          if (await storage.head(narInfoKey(path))) below.add(hashPart(path));
       break; // the next would say the same
     }
   return [...below];

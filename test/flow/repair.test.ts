@@ -448,6 +448,10 @@ test('with roots only their closures are healed: a narinfo in the place of anoth
 const belowBroken: Readonly<Record<string, readonly [(patient: Patient) => void, boolean]>> = {
   'whole stays as it is, with its signatures': [() => {}, false],
   'damaged is healed with it': [patient => rmSync(patient.file(patient.url('base'))), true],
+  "another's narinfo is healed with it": [
+    patient => writeFileSync(patient.file(patient.key('base')), patient.text('twin')),
+    true,
+  ],
   'missing is healed with it': [patient => rmSync(patient.file(patient.key('base'))), true],
 };
 

@@ -314,8 +314,11 @@ test('a NAR over HTTP lies where its URL leads, or is damage; the cache itself h
   );
   const down: Handler = (request, reply, { pass }) =>
     request.url!.includes('/nar/') ? reply.writeHead(503).end() : pass();
-  const unanswered = findingsIn(await servedFrom(patient.dir, down), { roots: [lib] });
-  await assert.rejects(unanswered, { code: 'unavailable' });
+  for (const own of [url, `${url}?hash=1`, `nar/..%2f${url}`]) {
+    patient.field('lib', 'URL', own);
+    const unanswered = findingsIn(await servedFrom(patient.dir, down), { roots: [lib] });
+    await assert.rejects(unanswered, { code: 'unavailable' }, own);
+  }
 });
 
 test('a NAR that was put while the cache was listed is not missing; one behind a link is', async () => {
